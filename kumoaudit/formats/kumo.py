@@ -1,0 +1,185 @@
+"""KumoMTA's accounting records (section 5.1): Authentication and Authorization, our additions behind its fields.
+
+Events of other kinds are native lines beside them (interface section 1), so one log can hold both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from kumoaudit.core.errors import DecodeFault
+from kumoaudit.core.event import AuthInfo, Event, Identity
+from kumoaudit.core.text import clean_value
+from kumoaudit.core.timetext import parse_rfc3339, rfc3339
+from kumoaudit.formats import native
+
+
+class _Authentication(msgspec.Struct):
+    timestamp: str
+    attempted_identity: Identity
+    success: bool
+    auth_info: AuthInfo
+    id: str = ""
+    node: str = ""
+    detail: dict[str, Any] | None = None
+
+
+class _Authorization(msgspec.Struct):
+    timestamp: str
+    target_resource: str
+    privilege: str
+    access: Literal["Allow", "Deny"]
+    matching_resource: str | None = None
+    rule: dict[str, Any] | None = None
+    auth_info: AuthInfo = AuthInfo()
+    considered_resources: list[str] = []
+    id: str = ""
+    node: str = ""
+    detail: dict[str, Any] | None = None
+
+
+_authentication = msgspec.json.Decoder(_Authentication).decode
+_authorization = msgspec.json.Decoder(_Authorization).decode
+
+_AUTHN_HEAD = b'{"type":"Authentication",'
+_AUTHZ_HEAD = b'{"type":"Authorization",'
+
+# Detail of the two types that stands in KumoMTA's own fields; the rest goes into our `detail` behind them.
+_AUTHN_OWN = ("attempted_identity",)
+_AUTHZ_OWN = ("matching_resource", "rule", "considered_resources")
+
+
+class KumoFormat:
+    """Reads KumoMTA's own segments and writes lines that its readers take: compact JSON, fixed order, UTC."""
+
+    name = "kumo"
+    framing: Literal["line", "length"] = "line"
+
+    def encode(self, event: Event) -> bytes:
+        """One line with its newline. A timestamp has 0, 3, 6 or 9 decimals, the fewest that are exact."""
+        detail: dict[str, Any] = clean_value(event.detail or {})
+        info = event.auth_info or AuthInfo()
+        record: dict[str, Any]
+        if event.type == "Authentication" and event.kind == "authn":
+            record = {
+                "type": event.type,
+                "timestamp": rfc3339(event.time_ns, least_digits=0),
+                "attempted_identity": _identity(detail.get("attempted_identity"), event),
+                "success": event.outcome == "ok",
+                "auth_info": _auth_info(info),
+            }
+            own: tuple[str, ...] = _AUTHN_OWN
+        elif event.type == "Authorization" and event.kind == "authz":
+            record = {
+                "type": event.type,
+                "timestamp": rfc3339(event.time_ns, least_digits=0),
+                "target_resource": event.resource or "",
+                "privilege": event.privilege or "",
+                "access": "Allow" if event.outcome == "allow" else "Deny",
+                "matching_resource": detail.get("matching_resource"),
+                "rule": _rule(detail.get("rule")),
+                "auth_info": _auth_info(info),
+                "considered_resources": detail.get("considered_resources") or [],
+            }
+            own = _AUTHZ_OWN
+        else:
+            return native.FORMAT.encode(event)
+        if event.id:
+            record["id"] = event.id
+        if event.node:
+            record["node"] = event.node
+        if rest := {k: v for k, v in detail.items() if k not in own}:
+            record["detail"] = rest
+        return orjson.dumps(clean_record(record), option=orjson.OPT_APPEND_NEWLINE)
+
+    def decode(self, frame: bytes) -> Event:
+        """The event of a line, KumoMTA's or native. Raises DecodeFault."""
+        try:
+            if frame.startswith(_AUTHN_HEAD) or b'"Authentication"' in frame[:40]:
+                return _from_authentication(_authentication(frame))
+            if frame.startswith(_AUTHZ_HEAD) or b'"Authorization"' in frame[:40]:
+                return _from_authorization(_authorization(frame))
+        except (msgspec.DecodeError, ValueError, RecursionError) as e:
+            try:
+                # The words may also stand in the first fields of a native line (a node of that name).
+                return native.FORMAT.decode(frame)
+            except DecodeFault:
+                raise DecodeFault(f"not an accounting record: {e}") from None
+        return native.FORMAT.decode(frame)
+
+
+def clean_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with texts that JSON can hold, its own order kept (clean_value sorts, which is for details only)."""
+    return {k: _clean_ordered(v) for k, v in record.items()}
+
+
+def _clean_ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _clean_ordered(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_clean_ordered(v) for v in value]
+    return clean_value(value)
+
+
+def _auth_info(info: AuthInfo) -> dict[str, Any]:
+    return {
+        "peer_address": info.peer_address,
+        "identities": [{"identity": i.identity, "context": i.context} for i in info.identities],
+        "groups": list(info.groups),
+    }
+
+
+def _identity(value: object, event: Event) -> dict[str, str]:
+    if isinstance(value, dict):
+        return {"identity": str(value.get("identity", "")), "context": str(value.get("context", ""))}
+    return {"identity": event.user or "", "context": "GenericAuth"}
+
+
+def _rule(value: object) -> dict[str, Any] | None:
+    if not isinstance(value, dict):
+        return None
+    return {k: value[k] for k in ("criteria", "privilege", "access") if k in value}
+
+
+def _from_authentication(r: _Authentication) -> Event:
+    attempted = {"identity": r.attempted_identity.identity, "context": r.attempted_identity.context}
+    return Event(
+        id=r.id,
+        node=r.node,
+        time_ns=parse_rfc3339(r.timestamp),
+        kind="authn",
+        type="Authentication",
+        severity="INFO" if r.success else "ALARM",
+        outcome="ok" if r.success else "fail",
+        user=r.attempted_identity.identity or None,
+        peer=r.auth_info.peer_address or None,
+        auth_info=r.auth_info,
+        detail={"attempted_identity": attempted, **(r.detail or {})},
+    )
+
+
+def _from_authorization(r: _Authorization) -> Event:
+    detail = {
+        "matching_resource": r.matching_resource,
+        "rule": r.rule,
+        "considered_resources": r.considered_resources,
+        **(r.detail or {}),
+    }
+    return Event(
+        id=r.id,
+        node=r.node,
+        time_ns=parse_rfc3339(r.timestamp),
+        kind="authz",
+        type="Authorization",
+        severity="INFO" if r.access == "Allow" else "ALARM",
+        outcome="allow" if r.access == "Allow" else "deny",
+        user=r.auth_info.identities[0].identity if r.auth_info.identities else None,
+        peer=r.auth_info.peer_address or None,
+        resource=r.target_resource,
+        privilege=r.privilege,
+        auth_info=r.auth_info,
+        detail=detail,
+    )
