@@ -1,0 +1,1 @@
+"""Files on disk: the only code that opens, rotates, repairs or deletes log files."""

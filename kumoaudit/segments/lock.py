@@ -1,0 +1,34 @@
+"""One host per directory: a lock of the kernel's on a file, never a pid file that outlives its process."""
+
+from __future__ import annotations
+
+import os
+
+from kumoaudit.core.errors import LogInUse, StorageFault
+from kumoaudit.core.protocols import Disk
+
+
+class DirectoryLock:
+    """Held from construction to `release` (or the end of the process, however it ends)."""
+
+    def __init__(self, disk: Disk, path: str, directory: str, what: str) -> None:
+        """Take the lock in file *path*. Raises LogInUse with the other's pid, StorageFault when it cannot be made."""
+        self._disk, self.directory = disk, directory
+        try:
+            self._fd = disk.open(path, os.O_RDWR | os.O_CREAT)
+        except OSError as e:
+            raise StorageFault(f"{what} {directory}: {e.strerror}") from None
+        if not disk.lock(self._fd):
+            pid = disk.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            disk.close(self._fd)
+            raise LogInUse(
+                f"{what} {directory} is in use by pid {pid}\n  stop that host, or give this one another directory"
+            )
+        disk.ftruncate(self._fd, 0)
+        disk.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let others in. Twice is harmless."""
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+            self._fd = -1

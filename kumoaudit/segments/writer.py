@@ -1,0 +1,461 @@
+"""SegmentSink: batches of lines -> zstd segments of frames with trailers; rotation, done mark, recovery at the start.
+
+The ring is the journal of the open frame: what lies behind the last trailer is still in the ring, so going back to the
+last commit (`open`) is the one answer to a kill, to a full disk and to an I/O error.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from typing import NamedTuple
+
+import msgspec
+import zstandard
+
+from kumoaudit.core.errors import StorageFault
+from kumoaudit.core.event import Batch, Mark
+from kumoaudit.core.protocols import Clock, Disk
+from kumoaudit.core.spec import CompressionSpec, RotationSpec
+from kumoaudit.segments.disk import write_all
+from kumoaudit.segments.frames import (
+    Trailer,
+    last_trailer,
+    pack_trailer,
+    trailers_backwards,
+)
+from kumoaudit.segments.lock import DirectoryLock
+from kumoaudit.segments.naming import HIDDEN, began_ns, hidden, parse_segment_name, segment_name
+from kumoaudit.segments.recover import frame_parameters, iter_range, repair
+
+_FLUSH_BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
+_DEFAULT_LEVEL = 3
+_WRITE_BITS = 0o222
+_DONE_MODE = 0o440
+
+
+class Recovery(NamedTuple):
+    """What `open` found of a crash: bytes behind the last trailer, and lines that only they still held."""
+
+    segment: str
+    bytes_cut: int
+    sha256: str
+    lines_kept: int
+
+
+class Description(msgspec.Struct, frozen=True):
+    """`.kumoaudit/log.json`: what a reader that only has the directory must know."""
+
+    name: str
+    format: str
+    prefix: str
+    ring: str
+
+
+class _Segment(NamedTuple):
+    name: str
+    size: int
+    is_done: bool
+    last: Trailer | None
+
+
+class Moved(OSError):
+    """The open segment is no longer the file under its name (removed, replaced or changed by somebody else)."""
+
+
+class SegmentSink:
+    """A `Sink`. All methods from one thread at a time, but `prepare` from any.
+
+    Lines are promised to be whole in every segment, and segments to keep to `rotation.max_bytes` of uncompressed lines;
+    a single line that is longer gets a segment of its own.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        clock: Clock,
+        directory: str,
+        describe: Description,
+        rotation: RotationSpec,
+        compression: CompressionSpec,
+        *,
+        power: bool = False,
+    ) -> None:
+        self._disk, self._clock, self.directory, self._describe = disk, clock, directory, describe
+        self._rotation, self._power = rotation, power
+        self._level = compression.level or _DEFAULT_LEVEL
+        self._window_log = compression.window_log
+        self.threads = compression.threads
+        self._local = threading.local()
+        self.deadline_ns: int | None = None
+        self.recovery: Recovery | None = None
+        self._lock: DirectoryLock | None = None
+        self._fd = -1
+        self._path = ""
+        self._name = ""
+        self._identity = (0, 0)
+        self._size = 0
+        self._raw = 0
+        self._seq = 1
+        self._synced = 0
+        self._new_name = False
+        self._suspect = False
+        self._forget_frame()
+
+    # -- Sink ---------------------------------------------------------------------------------------------------
+
+    def open(self, mark: Mark) -> Mark:
+        """Cut the unfinished segment back to its last trailer (or repair it when no ring stands behind it), and say
+        where to go on. Raises StorageFault or LogInUse when the directory cannot be used, OSError in the middle."""
+        self._drop_descriptor()
+        self._prepare_directory()
+        self.recovery = None
+        segments = self._segments()
+        ordered = sorted((s for s in segments if s.last), key=lambda s: s.last.first_seq if s.last else 0)
+        last = ordered[-1].last if ordered else None
+        for s in segments:
+            if not s.is_done:
+                last = self._resume(s, mark, ordered[-1].name if ordered else s.name) or last
+        self._seq = max(mark.next_seq, last.first_seq + last.count if last else 1)
+        position = (mark.block, mark.offset)
+        if last and mark.ring_id and last.ring_id == mark.ring_id:
+            position = max(position, (last.block, last.offset))
+        return Mark(mark.ring_id, *position, self._seq)
+
+    def prepare(self, lines: memoryview) -> bytes:
+        """Compress a full block ahead of its turn. Any thread."""
+        return self._compressor().compress(lines)
+
+    def write(self, batch: Batch) -> Mark | None:
+        """Write the lines of *batch*; end the frame when it asks for a commit, and where a segment is full."""
+        self._check_place()
+        lines, count, start, prepared = batch.lines, batch.count, batch.start, batch.prepared
+        mark: Mark | None = None
+        while len(lines) > (room := self._room()):
+            n = cut_at_line(lines, room)
+            if n == 0 and self._has_lines():
+                # Not even one line fits: this segment is full as it is.
+                mark = self._end_frame(batch, start) or mark
+                self._finish()
+                continue
+            n = n or cut_after_line(lines)
+            part = bytes(lines[:n]).count(b"\n")
+            mark = self._commit(batch, lines[:n], part, start + n, None, b"", 0)
+            self._finish()
+            lines, count, start, prepared = lines[n:], count - part, start + n, None
+        if batch.commit:
+            if lines or batch.extra or self._frame is not None:
+                mark = self._commit(batch, lines, count, start + len(lines), prepared, batch.extra, batch.extra_count)
+            if self._raw >= self._rotation.max_bytes:
+                self._finish()
+        elif lines:
+            self._flush(batch, lines, count)
+        return mark
+
+    def sync(self) -> None:
+        """fdatasync of the segment; of a new one also of its name. An error is final for the descriptor."""
+        if self._fd < 0:
+            return
+        try:
+            self._disk.fdatasync(self._fd)
+            if self._new_name:
+                self._disk.fsync_dir(self.directory)
+                self._new_name = False
+        except OSError:
+            # The kernel may call the pages clean now and the next fdatasync succeed: never trust this file again.
+            self._suspect = True
+            raise
+        self._synced = self._size - self._frame_stored
+
+    def reopen(self) -> None:
+        """Finish the segment; the next line begins another. Call between commits only."""
+        if self._fd >= 0:
+            self._finish()
+
+    def close(self) -> None:
+        """Finish the segment (done mark) and let go of the directory."""
+        if self._fd >= 0:
+            self._finish()
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    # -- frames -------------------------------------------------------------------------------------------------
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        compressor: zstandard.ZstdCompressor | None = getattr(self._local, "compressor", None)
+        if compressor is None:
+            params = frame_parameters(self._level, self._window_log)
+            compressor = self._local.compressor = zstandard.ZstdCompressor(compression_params=params)
+        return compressor
+
+    def _forget_frame(self) -> None:
+        self._frame: zstandard.ZstdCompressionObj | None = None
+        self._frame_stored = self._frame_lines = self._frame_count = 0
+        self._frame_times = ((1 << 63) - 1, 0)
+        self._frame_hash = hashlib.sha256()
+
+    def _account(self, stored: bytes, lines: int, count: int, batch: Batch) -> None:
+        self._frame_hash.update(stored)
+        self._frame_stored += len(stored)
+        self._frame_lines += lines
+        self._frame_count += count
+        low, high = self._frame_times
+        self._frame_times = (min(low, batch.time_min_ns), max(high, batch.time_max_ns))
+
+    def _flush(self, batch: Batch, lines: memoryview, count: int) -> None:
+        """Make lines visible to readers of the file; the frame stays open."""
+        self._begin_segment()
+        if self._frame is None:
+            self._frame = self._compressor().compressobj()
+        stored = self._frame.compress(lines) + self._frame.flush(_FLUSH_BLOCK)
+        self._put(stored)
+        self._account(stored, len(lines), count, batch)
+
+    def _commit(
+        self,
+        batch: Batch,
+        lines: memoryview,
+        count: int,
+        offset: int,
+        prepared: bytes | None,
+        extra: bytes,
+        extra_count: int,
+    ) -> Mark:
+        """End the frame with these lines: frame and trailer in one write, so that they are there together or not."""
+        self._begin_segment()
+        if self._frame is not None:
+            tail = self._frame.compress(lines) + (self._frame.compress(extra) if extra else b"") + self._frame.flush()
+        elif extra:
+            tail = self._compressor().compress(b"".join((lines, extra)))
+        else:
+            tail = prepared if prepared is not None else self._compressor().compress(lines)
+        self._account(tail, len(lines) + len(extra), count + extra_count, batch)
+        low, high = self._frame_times
+        trailer = Trailer(
+            batch.ring_id,
+            self._seq,
+            self._frame_count,
+            self._frame_stored,
+            self._frame_lines,
+            batch.block,
+            offset,
+            low,
+            high,
+            self._frame_hash.digest(),
+            0,
+        )
+        self._put(b"".join((tail, pack_trailer(trailer))))
+        self._seq += self._frame_count
+        self._raw += self._frame_lines
+        self._forget_frame()
+        return Mark(batch.ring_id, batch.block, offset, self._seq)
+
+    def _end_frame(self, batch: Batch, offset: int) -> Mark | None:
+        if self._frame is None:
+            return None
+        return self._commit(batch, batch.lines[:0], 0, offset, None, b"", 0)
+
+    def _put(self, data: bytes) -> None:
+        try:
+            write_all(self._disk, self._fd, data)
+        except OSError as e:
+            # A full disk may have room later; after an I/O error the file itself is in doubt: go on in another.
+            self._suspect = self._suspect or e.errno == errno.EIO
+            raise
+        self._size += len(data)
+
+    # -- segments -----------------------------------------------------------------------------------------------
+
+    def _room(self) -> int:
+        return max(0, self._rotation.max_bytes - self._raw - self._frame_lines)
+
+    def _has_lines(self) -> bool:
+        return self._fd >= 0 and (self._raw + self._frame_lines) > 0
+
+    def _begin_segment(self) -> None:
+        if self._fd >= 0:
+            return
+        now = self._clock.now_ns()
+        for clash in range(1000):
+            name = segment_name(self._describe.prefix, now, clash)
+            path = os.path.join(self.directory, name)
+            try:
+                fd = self._disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+                break
+            except FileExistsError:
+                continue
+        else:
+            raise StorageFault(f"{self.directory}: no free name for a segment at this instant")
+        self._take(fd, path, name, 0, 0)
+        self._new_name = True
+        self._set_deadline(0)
+
+    def _take(self, fd: int, path: str, name: str, size: int, raw: int) -> None:
+        self._fd, self._path, self._name, self._size, self._raw = fd, path, name, size, raw
+        self._synced = size
+        st = self._disk.fstat(fd)
+        self._identity = (st.st_dev, st.st_ino)
+
+    def _set_deadline(self, age_ns: int) -> None:
+        limit = self._rotation.max_age_ns
+        if limit is not None:
+            self.deadline_ns = self._clock.monotonic_ns() + max(0, limit - max(0, age_ns))
+
+    def _finish(self) -> None:
+        """The segment is complete: durable if the log promises that, and read-only, which tells every reader."""
+        fd = self._fd
+        if self._power:
+            self.sync()
+        self._fd, self.deadline_ns, self._raw = -1, None, 0
+        self._forget_frame()
+        try:
+            if self._size == 0:
+                self._disk.unlink(self._path)
+            else:
+                self._disk.fchmod(fd, _DONE_MODE)
+        finally:
+            self._disk.close(fd)
+
+    def _check_place(self) -> None:
+        """A write to a removed file succeeds, so only a look finds out that nobody will ever read it."""
+        if self._fd < 0:
+            return
+        try:
+            st = self._disk.stat(self._path)
+        except FileNotFoundError:
+            raise Moved(errno.ENOENT, "segment or log_dir was removed", self._path) from None
+        if (st.st_dev, st.st_ino) != self._identity:
+            raise Moved(errno.ESTALE, "segment was replaced", self._path)
+        if st.st_size != self._size:
+            self._suspect = True
+            raise Moved(errno.ESTALE, "segment was changed by another process", self._path)
+
+    # -- start and recovery -------------------------------------------------------------------------------------
+
+    def _drop_descriptor(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            if self._suspect and self._power:
+                # Nothing behind the last successful fdatasync is certain; it is still in the ring.
+                try:
+                    self._disk.ftruncate(fd, self._synced)
+                except OSError:
+                    pass  # what cannot be cut is found by the next look at the trailers
+            self._disk.close(fd)
+        self.deadline_ns = None
+        self._forget_frame()
+
+    def _prepare_directory(self) -> None:
+        directory, disk = self.directory, self._disk
+        try:
+            check_directory(disk, directory)
+            disk.makedirs(hidden(directory))
+        except OSError as e:
+            raise StorageFault(
+                f"log_dir {directory}: {e.strerror} (running as uid {os.geteuid()})\n"
+                "  make the directory writable for this user, or choose another"
+            ) from None
+        if self._lock is None or not os.path.exists(hidden(directory, "lock")):
+            if self._lock:
+                self._lock.release()
+            self._lock = DirectoryLock(disk, hidden(directory, "lock"), directory, "log_dir")
+        path = hidden(directory, "log.json")
+        try:
+            fd = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                write_all(disk, fd, msgspec.json.encode(self._describe) + b"\n")
+            finally:
+                disk.close(fd)
+        except OSError as e:
+            if e.errno != errno.ENOSPC:
+                raise
+            # On a full disk the description can wait: it never stops a restart.
+
+    def _segments(self) -> list[_Segment]:
+        found = []
+        for name in self._disk.listdir(self.directory):
+            parsed = parse_segment_name(name)
+            if parsed is None or parsed.prefix != self._describe.prefix or name == HIDDEN:
+                continue
+            path = os.path.join(self.directory, name)
+            fd = self._disk.open(path, os.O_RDONLY)
+            try:
+                st = self._disk.fstat(fd)
+                done = not st.st_mode & _WRITE_BITS
+                found.append(_Segment(name, st.st_size, done, last_trailer(self._disk, fd, st.st_size)))
+            finally:
+                self._disk.close(fd)
+        return sorted(found, key=lambda s: (parse_segment_name(s.name) or ("",))[1:])
+
+    def _resume(self, s: _Segment, mark: Mark, newest: str) -> Trailer | None:
+        """Bring an unfinished segment to a whole end; go on in it when it is the newest and can be trusted."""
+        path = os.path.join(self.directory, s.name)
+        end = s.last.end if s.last else 0
+        torn = s.size - end
+        if torn and not mark.ring_id:
+            first = s.last.first_seq + s.last.count if s.last else mark.next_seq
+            kept, cut, digest = repair(self._disk, self.directory, s.name, first, self._level, self._window_log)
+            self.recovery = Recovery(s.name, cut, digest, kept)
+        fd = self._disk.open(path, os.O_RDWR | os.O_APPEND)
+        if torn and mark.ring_id:
+            digest = hashlib.sha256(b"".join(iter_range(self._disk, fd, end, s.size))).hexdigest()
+            self._disk.ftruncate(fd, end)
+            self.recovery = Recovery(s.name, torn, digest, 0)
+        size = self._disk.fstat(fd).st_size
+        last = last_trailer(self._disk, fd, size)
+        raw = sum(t.lines_bytes for t in trailers_backwards(self._disk, fd, size))
+        is_newest = s.last is None or s.name == newest
+        self._take(fd, path, s.name, size, raw)
+        if self._suspect or not is_newest or raw >= self._rotation.max_bytes or size == 0:
+            self._suspect = False
+            self._finish()
+        else:
+            self._set_deadline(self._clock.now_ns() - began_ns(s.name))
+        return last
+
+
+def check_directory(disk: Disk, directory: str) -> None:
+    """Make *directory* if it is missing. Raises OSError; StorageFault when somebody else could swap files in it."""
+    if os.path.islink(directory):
+        raise StorageFault(
+            f"log_dir {directory} is a symbolic link\n  give the real path: {os.path.realpath(directory)}"
+        )
+    disk.makedirs(directory)
+    st = disk.stat(directory)
+    if st.st_uid not in (0, os.geteuid()) and st.st_mode & 0o022:
+        raise StorageFault(
+            f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {st.st_mode & 0o777:04o})\n"
+            "  take the write permission from group and others, or choose another directory"
+        )
+
+
+def cut_at_line(lines: memoryview, room: int) -> int:
+    """Length of the longest prefix of whole lines that fits in *room* bytes; 0 when even the first is too long.
+
+    *lines* ends with a newline. Limits are promised per record, but records arrive in batches, so the batch has to be
+    cut where a record ends.
+    """
+    if len(lines) <= room:
+        return len(lines)
+    at = room
+    while at > 0:
+        low = max(0, at - 65536)
+        found = bytes(lines[low:at]).rfind(b"\n")
+        if found >= 0:
+            return low + found + 1
+        at = low
+    return 0
+
+
+def cut_after_line(lines: memoryview) -> int:
+    """Length of the first line with its newline."""
+    at = 0
+    while at < len(lines):
+        found = bytes(lines[at : at + 65536]).find(b"\n")
+        if found >= 0:
+            return at + found + 1
+        at += 65536
+    return len(lines)
