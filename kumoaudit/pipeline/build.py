@@ -1,0 +1,252 @@
+"""Pipeline: specs -> running routes, and the one `emit` that every event goes through. Alone it knows all sinks.
+
+Which log takes what (interface section 1): a log records what it is meant for (`claims`) and its filter takes; what no
+configured log is meant for goes to the default log, `<data-dir>/log`, so a policy that configures nothing still
+records. The host's own records go to the default log and to every log that claims them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from kumoaudit.core.catalog import HOST_TYPES
+from kumoaudit.core.errors import ConfigError, Problem, RecordRefused
+from kumoaudit.core.event import Event
+from kumoaudit.core.predicate import AnyOf, Predicate
+from kumoaudit.core.protocols import Clock, Disk
+from kumoaudit.core.spec import MIB, Plan, RouteSpec
+from kumoaudit.pipeline.encode import PythonEncoder, claims_test, cut_to
+from kumoaudit.pipeline.housekeeping import Housekeeping
+from kumoaudit.pipeline.notices import WriterNotices, host_event
+from kumoaudit.pipeline.route import Route, open_route
+from kumoaudit.segments.lock import DirectoryLock
+from kumoaudit.segments.registry import LogEntry, merge, read_registry, write_registry
+
+DEFAULT_LOG = "log"
+RESERVED = frozenset({DEFAULT_LOG, "spool"})
+NOBODY: Predicate = AnyOf(())
+
+STOP_TIMEOUT_S = 10.0
+
+
+class Totals:
+    """Events since the start: `recorded` in at least one log, `filtered` by every log meant for them."""
+
+    def __init__(self) -> None:
+        self.recorded = self.filtered = self.own = 0
+
+
+class Pipeline:
+    """The logs of one host. `emit` and `host`: any thread; `open_log` and `close`: the thread that configures."""
+
+    def __init__(
+        self,
+        data_dir: str,
+        node: str,
+        disk: Disk,
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
+        """Touches nothing: the data directory is made by the first log that opens."""
+        self.data_dir, self.node, self.disk, self.clock, self.say = os.path.abspath(data_dir), node, disk, clock, say
+        self.max_event_bytes = MIB
+        self.totals = Totals()
+        self.routes: list[Route] = []
+        self.default: Route | None = None
+        self.on_change: list[Callable[[], None]] = []
+        self.on_first_log: list[Callable[[], None]] = []
+        self.is_closing = False
+        self._encoders: dict[Plan, PythonEncoder] = {}
+        self._lock: DirectoryLock | None = None
+        self.housekeeping = Housekeeping(disk, clock, say, self)
+
+    # -- configuration ------------------------------------------------------------------------------------------
+
+    def check(self, spec: RouteSpec) -> None:
+        """Refuse a log whose name or place is taken. Raises ConfigError that names the first place."""
+        if spec.name in RESERVED:
+            raise ConfigError(
+                [Problem(spec.at, f"the log name {spec.name!r} is the host's own", "choose another name")]
+            )
+        for route in self.routes:
+            other = route.spec
+            if other.name == spec.name:
+                fix = "give each log a name of its own"
+                raise ConfigError([Problem(spec.at, f"log {spec.name!r} is configured already at {other.at}", fix)])
+            if other.path and other.path == spec.path:
+                fix = "give each log a directory of its own"
+                raise ConfigError(
+                    [Problem(spec.at, f"{spec.path} is already the place of log {other.name!r} ({other.at})", fix)]
+                )
+
+    def open_log(self, spec: RouteSpec) -> Route:
+        """Bring up a configured log. Raises ConfigError, StorageFault, LogInUse; then nothing has changed."""
+        self.check(spec)
+        self._ensure_default()
+        route = self._open(spec)
+        self.routes.append(route)
+        self._changed()
+        return route
+
+    def start(self) -> None:
+        """Make sure that there is a log: the default one opens with the first event or here, whichever is earlier."""
+        self._ensure_default()
+
+    def _ensure_default(self) -> Route:
+        if self.default is None:
+            self.disk.makedirs(os.path.join(self.data_dir, "spool"))
+            self._lock = DirectoryLock(self.disk, os.path.join(self.data_dir, "lock"), self.data_dir, "data directory")
+            spec = RouteSpec(
+                DEFAULT_LOG, Plan(), NOBODY, "segments", os.path.join(self.data_dir, DEFAULT_LOG), at="default"
+            )
+            self.default = self._open(spec)
+            self.housekeeping.start()
+            self._changed()
+            for callback in self.on_first_log:
+                callback()
+        return self.default
+
+    def _open(self, spec: RouteSpec) -> Route:
+        encoder = self._encoders.setdefault(spec.plan, PythonEncoder(spec.plan))
+        notices = WriterNotices(encoder, self.node, self.clock, self.housekeeping.announce, self.say)
+        ring_path = os.path.join(self.data_dir, "spool", f"{spec.name}.ring")
+        route = open_route(self.disk, self.clock, spec, encoder, ring_path, notices)
+        route.writer.start()
+        return route
+
+    def _changed(self) -> None:
+        for i, route in enumerate(self.routes):
+            alone = route.spec.claims_alone
+            is_alone = alone is not None and len(self.routes) == 1
+            claims = AnyOf((route.spec.claims, alone)) if is_alone and alone is not None else route.spec.claims
+            self.routes[i].claims = claims_test(claims, route.spec.plan.fill)
+            self.routes[i].claimed = claims
+        self._register()
+        for callback in self.on_change:
+            callback()
+
+    def _register(self) -> None:
+        entries = [
+            LogEntry(
+                r.spec.name,
+                r.spec.sink,
+                r.spec.path,
+                r.spec.plan.format,
+                r.spec.at,
+                r.spec.file_prefix or r.spec.name,
+                r.ring.path or "",
+            )
+            for r in self.open_routes
+        ]
+        write_registry(self.disk, self.data_dir, merge(read_registry(self.disk, self.data_dir), self.node, entries))
+
+    @property
+    def open_routes(self) -> list[Route]:
+        """Every log that is open, the default one first."""
+        return [*([self.default] if self.default else []), *self.routes]
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> bool:
+        """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not."""
+        if not event.node:
+            event = replace(event, node=self.node)
+        default = self._ensure_default()
+        is_own = event.kind == "system" and event.type in HOST_TYPES
+        lines: dict[PythonEncoder, bytes] = {}
+        refused: list[str] = []
+        meant = took = False
+        for route in self.routes:
+            if route.claims is None or route.claims(event):
+                meant = True
+                if route.encoder.takes(event):
+                    took = self._put(route, event, lines, refused) or took
+        if is_own or not meant:
+            took = self._put(default, event, lines, refused) or took
+        if is_own:
+            self.totals.own += 1
+        elif took:
+            self.totals.recorded += 1
+        elif not refused:
+            self.totals.filtered += 1
+        if refused and not (is_own and took):
+            raise RecordRefused("; ".join(refused))
+        return took
+
+    def _put(self, route: Route, event: Event, lines: dict[PythonEncoder, bytes], refused: list[str]) -> bool:
+        line = lines.get(route.encoder)
+        if line is None:
+            line = route.encoder.line(event)
+            if len(line) > self.max_event_bytes:
+                line = self._cut(route.encoder, event, len(line))
+            lines[route.encoder] = line
+        try:
+            return route.put(line, event.time_ns)
+        except RecordRefused as e:
+            refused.append(str(e))
+            return False
+
+    def _cut(self, encoder: PythonEncoder, event: Event, size: int) -> bytes:
+        """An event that is too long is recorded all the same, with its longest texts cut, and the log says so."""
+        limit = self.max_event_bytes
+        cut = cut_to(event, limit, encoder.line)
+        if event.type != "event_truncated":
+            self.host(
+                "event_truncated",
+                f"event {event.id} of {size} bytes was cut to max_event_size ({limit} bytes)",
+                {"event": event.id, "bytes": size, "limit": limit},
+            )
+        return encoder.line(cut)
+
+    def host(self, kind: str, description: str, detail: dict[str, object] | None = None) -> None:
+        """Record something about the host itself; a log that cannot take it is the writer's business, not the caller's."""
+        try:
+            self.emit(host_event(self.clock, self.node, kind, description, detail))
+        except RecordRefused as e:
+            self.say(f"{kind} could not be recorded: {e}")
+
+    def tell_others(self, event: Event, origin: str) -> None:
+        """Give an event about log *origin* to the other logs: the default one and those that claim it."""
+        for route in self.open_routes:
+            if route.spec.name == origin or (route is not self.default and not self._wants(route, event)):
+                continue
+            try:
+                route.put(route.encoder.line(event), event.time_ns)
+            except RecordRefused as e:
+                self.say(f"{event.type} could not be recorded: {e}")
+
+    @staticmethod
+    def _wants(route: Route, event: Event) -> bool:
+        return (route.claims is None or route.claims(event)) and route.encoder.takes(event)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Everything acknowledged so far is in the files. Raises OSError."""
+        for route in self.open_routes:
+            route.writer.flush()
+
+    def close(self, timeout_s: float = STOP_TIMEOUT_S) -> dict[str, int]:
+        """Write what is left and finish every log, the default one last; what stayed in a ring, by log."""
+        self.is_closing = True
+        left: dict[str, int] = {}
+        for route in reversed(self.open_routes):
+            if route is self.default:
+                self.housekeeping.stop()
+                continue
+            left |= self._close(route, timeout_s)
+        if self.default:
+            left |= self._close(self.default, timeout_s)
+        if self._lock:
+            self._lock.release()
+        return left
+
+    @staticmethod
+    def _close(route: Route, timeout_s: float) -> dict[str, int]:
+        route.ring.refuse_from_now_on()
+        waiting = route.writer.stop(timeout_s)
+        route.ring.close()
+        return {route.spec.name: waiting} if waiting else {}

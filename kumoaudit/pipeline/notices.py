@@ -1,0 +1,46 @@
+"""What a writer says about its own log: a line for the log itself, an event for the others, a word to the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kumoaudit.core.catalog import EVENT_TYPES
+from kumoaudit.core.event import Event
+from kumoaudit.core.ids import ulid
+from kumoaudit.core.protocols import Clock
+from kumoaudit.pipeline.encode import PythonEncoder
+
+Announce = Callable[[Event, str], None]
+"""Give an event to every log but the named one; returns at once (the emitting happens on another thread)."""
+
+
+def host_event(clock: Clock, node: str, kind: str, description: str, detail: dict[str, object] | None) -> Event:
+    """A record of the host about itself: `kind` is a type of the host's in the catalogue."""
+    now = clock.now_ns()
+    return Event(
+        id=ulid(now),
+        time_ns=now,
+        node=node,
+        kind="system",
+        type=kind,
+        severity=EVENT_TYPES[kind].severity,
+        module="kumoaudit",
+        description=description,
+        detail=detail or None,
+    )
+
+
+class WriterNotices:
+    """The `Notices` of one route. Any thread; never blocks."""
+
+    def __init__(
+        self, encoder: PythonEncoder, node: str, clock: Clock, announce: Announce, say: Callable[[str], None]
+    ) -> None:
+        self._encoder, self._node, self._clock = encoder, node, clock
+        self._announce, self.say = announce, say
+
+    def record(self, kind: str, log: str, description: str, detail: dict[str, object]) -> bytes:
+        """The line for *log*, whatever its filter; the other logs get the same event."""
+        event = host_event(self._clock, self._node, kind, description, detail)
+        self._announce(event, log)
+        return self._encoder.line(event)

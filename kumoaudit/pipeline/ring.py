@@ -1,0 +1,363 @@
+"""The ring of a route: encoded lines in a mapped, preallocated file; any number of producers, one consumer.
+
+A line is acknowledged by the store of `used` in its block's slot: from there on it survives the death of the process.
+The same append exists in Lua (`lua/kumoaudit/ring.lua`), on the same header under the same mutex, which gives one
+total order over both languages. The layout is in `segments.spool`.
+
+Rules that keep it true: nothing calls Python while the mutex is held; Python threads take a `threading.Lock` first and
+call the mutex through `PyDLL` (or one would wait for the mutex with the GIL while its owner waits for the GIL); the
+mutex lies in private memory, so that it never outlives the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import struct
+import threading
+import time
+
+from kumoaudit.core.errors import RecordRefused, StorageFault
+from kumoaudit.core.event import Mark
+from kumoaudit.core.protocols import Disk
+from kumoaudit.core.spec import RouteSpec
+from kumoaudit.core.units import duration_text
+from kumoaudit.segments import spool
+from kumoaudit.segments.spool import (
+    H_BLOCK_BYTES,
+    H_BLOCKS,
+    H_BOOT,
+    H_BOOT_HIGH,
+    H_CURRENT,
+    H_FREED,
+    H_LIMIT,
+    H_MAGIC,
+    H_MARK,
+    H_RING_ID,
+    HEADER_BYTES,
+    INT64_MAX,
+    S_BLOCK,
+    S_COUNT,
+    S_DROP_MAX,
+    S_DROP_MIN,
+    S_DROPPED,
+    S_TIME_MAX,
+    S_TIME_MIN,
+    S_USED,
+    SLOTS_AT,
+    BlockState,
+)
+
+_LIBC = ctypes.PyDLL(None)
+_lock_mutex = _LIBC.pthread_mutex_lock
+_unlock_mutex = _LIBC.pthread_mutex_unlock
+_lock_mutex.argtypes = _unlock_mutex.argtypes = [ctypes.c_void_p]
+
+_SLOT_WORDS = 8
+
+
+class Ring:
+    """Blocks of `spec.ring` in one file. `append` and `turn`: any thread; the rest: the consumer's thread.
+
+    `path` None makes a ring in private memory (where the file system can neither preallocate nor map): it promises
+    nothing across the death of the process, so its route writes each record before it returns.
+    """
+
+    def __init__(self, disk: Disk, path: str | None, spec: RouteSpec) -> None:
+        """Open the ring at *path*, or make it. Raises StorageFault: no room, not a ring, wrong size."""
+        self._disk, self.path, self.spec = disk, path, spec
+        if path is None:
+            self._fd = -1
+            self._map = mmap.mmap(-1, HEADER_BYTES + spec.ring.block_bytes * spec.ring.blocks)
+            self._map[:HEADER_BYTES] = _new_header(spec)
+        else:
+            self._fd = _open_or_make(disk, path, spec)
+            self._map = disk.map(self._fd, disk.fstat(self._fd).st_size, writable=True)
+        self._mem = memoryview(self._map)
+        self._h = self._mem[:SLOTS_AT].cast("Q")
+        self.block_bytes, self.blocks, self.ring_id = self._h[H_BLOCK_BYTES], self._h[H_BLOCKS], self._h[H_RING_ID]
+        self._slots = self._mem[SLOTS_AT:HEADER_BYTES].cast("Q")
+        self.same_boot = (self._h[H_BOOT], self._h[H_BOOT_HIGH]) == spool.boot_id()
+        self._anchor = ctypes.c_char.from_buffer(self._map)
+        self.address = ctypes.addressof(self._anchor)
+        self._mutex = (ctypes.c_uint64 * 16)()
+        self.mutex_address = ctypes.addressof(self._mutex)
+        self._py = threading.Lock()
+        self._room = threading.Condition()
+        self.kick = threading.Event()
+        self.flush_wanted = False
+        self.closed = False
+        self.trouble = ""
+        """Why the writer cannot write just now; part of the error that a refused caller gets."""
+        self._max_waiting = spec.ring.max_waiting
+        self._recount()
+
+    def _recount(self) -> None:
+        """Make up for a kill: the count of the open block may be one ahead of its lines."""
+        h, slots = self._h, self._slots
+        current, freed = h[H_CURRENT], h[H_FREED]
+        at = current % self.blocks * _SLOT_WORDS
+        slots[at + S_COUNT] = bytes(self.view(current, 0, slots[at + S_USED])).count(b"\n")
+        self._turned_count = sum(slots[b % self.blocks * _SLOT_WORDS + S_COUNT] for b in range(freed, current))
+        self._in_file = 0
+        h[H_LIMIT] = INT64_MAX if self._max_waiting is None else max(1, self._max_waiting)
+
+    # -- producers ----------------------------------------------------------------------------------------------
+
+    def append(self, line: bytes, time_ns: int) -> bool:
+        """Put one line (with its newline, at most a block long) into the ring.
+
+        True: acknowledged. False: lost and counted (`overflow = 'drop'`, or `on_failure = 'continue'` after
+        `block_timeout`). Raises RecordRefused when it cannot be put there and the caller must know.
+        """
+        n = len(line)
+        h, slots, size, blocks = self._h, self._slots, self.block_bytes, self.blocks
+        mutex = self.mutex_address
+        while True:
+            with self._py:
+                _lock_mutex(mutex)
+                k = h[H_CURRENT] % blocks
+                i = k * 8
+                at = slots[i + 1]
+                if at + n <= size and slots[i + 4] < h[H_LIMIT] and not self.closed:
+                    begin = HEADER_BYTES + k * size + at
+                    self._mem[begin : begin + n] = line
+                    if time_ns < slots[i + 2]:
+                        slots[i + 2] = time_ns
+                    if time_ns > slots[i + 3]:
+                        slots[i + 3] = time_ns
+                    slots[i + 4] += 1
+                    slots[i + 1] = at + n
+                    _unlock_mutex(mutex)
+                    return True
+                _unlock_mutex(mutex)
+            if not self.turn(n, time_ns):
+                return False
+
+    def turn(self, n: int, time_ns: int) -> bool:
+        """Make room for a line of *n* bytes: True when the caller should append again, False when it was dropped.
+
+        Waits for the writer when every block is full or `max_waiting` records wait, at most `block_timeout`.
+        """
+        if n > self.block_bytes:
+            raise RecordRefused(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
+        spec = self.spec
+        give_up = 0.0
+        with self._room:
+            while True:
+                if self.closed:
+                    raise RecordRefused(f"log '{spec.name}' is closed: the host is stopping")
+                if self._make_room(n):
+                    return True
+                self.flush_wanted = True
+                self.kick.set()
+                if spec.overflow == "drop":
+                    self._count_drop(time_ns)
+                    return False
+                now = time.monotonic()
+                give_up = give_up or now + spec.block_timeout_ns / 1e9
+                if now >= give_up:
+                    if spec.on_failure == "continue" or not spec.required:
+                        self._count_drop(time_ns)
+                        return False
+                    why = self.trouble or "its writer does not keep up"
+                    waited = duration_text(spec.block_timeout_ns)
+                    raise RecordRefused(f"log '{spec.name}' did not take the record within {waited}: {why}")
+                self._room.wait(give_up - now)
+
+    def _make_room(self, n: int) -> bool:
+        h, slots = self._h, self._slots
+        with self._py:
+            _lock_mutex(self.mutex_address)
+            try:
+                current = h[H_CURRENT]
+                at = current % self.blocks * _SLOT_WORDS
+                fits = slots[at + S_USED] + n <= self.block_bytes
+                if self._max_waiting is not None:
+                    waiting = self._turned_count + slots[at + S_COUNT] - self._in_file
+                    if waiting >= self._max_waiting:
+                        return False
+                    h[H_LIMIT] = slots[at + S_COUNT] + self._max_waiting - waiting
+                if fits:
+                    return True
+                if current + 1 - h[H_FREED] >= self.blocks:
+                    return False
+                self._turned_count += slots[at + S_COUNT]
+                if self._max_waiting is not None:
+                    h[H_LIMIT] -= slots[at + S_COUNT]
+                after = (current + 1) % self.blocks * _SLOT_WORDS
+                for word in (S_USED, S_TIME_MAX, S_COUNT, S_DROPPED, S_DROP_MAX):
+                    slots[after + word] = 0
+                slots[after + S_TIME_MIN] = slots[after + S_DROP_MIN] = INT64_MAX
+                slots[after + S_BLOCK] = current + 1
+                h[H_CURRENT] = current + 1
+                self.kick.set()
+                return True
+            finally:
+                _unlock_mutex(self.mutex_address)
+
+    def _count_drop(self, time_ns: int) -> None:
+        """Count a loss in the slot of the open block: that is where in the log the gap belongs, and it survives."""
+        h, slots = self._h, self._slots
+        with self._py:
+            _lock_mutex(self.mutex_address)
+            at = h[H_CURRENT] % self.blocks * _SLOT_WORDS
+            slots[at + S_DROPPED] += 1
+            slots[at + S_DROP_MIN] = min(slots[at + S_DROP_MIN], time_ns)
+            slots[at + S_DROP_MAX] = max(slots[at + S_DROP_MAX], time_ns)
+            _unlock_mutex(self.mutex_address)
+
+    # -- the consumer -------------------------------------------------------------------------------------------
+
+    def state(self, block: int) -> tuple[int, BlockState]:
+        """The number of the open block, and the slot that block *block* lies in."""
+        at = block % self.blocks * _SLOT_WORDS
+        with self._py:
+            _lock_mutex(self.mutex_address)
+            current = self._h[H_CURRENT]
+            words = self._slots[at : at + _SLOT_WORDS].tolist()
+            _unlock_mutex(self.mutex_address)
+        return current, BlockState(*words)
+
+    def view(self, block: int, start: int, end: int) -> memoryview:
+        """The bytes of a block between two offsets, in place: valid until the block is freed."""
+        base = HEADER_BYTES + block % self.blocks * self.block_bytes
+        return self._mem[base + start : base + end]
+
+    @property
+    def freed(self) -> int:
+        """Blocks below this number are in the log."""
+        return self._h[H_FREED]
+
+    def free(self, below: int, in_file: int) -> None:
+        """Blocks below *below* may be used again; *in_file* records in all have reached their file."""
+        with self._room:
+            self._h[H_FREED] = below
+            self._in_file = in_file
+            self._room.notify_all()
+
+    def in_file(self, count: int) -> None:
+        """*count* records in all have reached their file (not yet committed); wakes callers that wait for it."""
+        if self._max_waiting is not None:
+            with self._room:
+                self._in_file = count
+                self._room.notify_all()
+
+    @property
+    def mark(self) -> Mark:
+        """What the sink said at its last commit."""
+        return spool.unpack_mark(self._mem[:SLOTS_AT], self._h[H_MARK])
+
+    def set_mark(self, mark: Mark) -> None:
+        """Remember a commit. The other cell is written first: a kill leaves the old mark or the new one."""
+        index = (self._h[H_MARK] + 1) & 1
+        raw = spool.pack_mark(mark)
+        at = spool.mark_cell(index)
+        self._mem[at : at + len(raw)] = raw
+        self._h[H_MARK] = index
+
+    def settle_drops(self, block: int, count: int) -> None:
+        """*count* of the losses counted against *block* are recorded (a kill before this records them twice)."""
+        at = block % self.blocks * _SLOT_WORDS
+        with self._py:
+            _lock_mutex(self.mutex_address)
+            if self._slots[at + S_BLOCK] == block:
+                left = max(0, self._slots[at + S_DROPPED] - count)
+                self._slots[at + S_DROPPED] = left
+                if not left:
+                    self._slots[at + S_DROP_MIN], self._slots[at + S_DROP_MAX] = INT64_MAX, 0
+            _unlock_mutex(self.mutex_address)
+
+    def end(self) -> tuple[int, int]:
+        """The position behind the last acknowledged line (of this thread's at least)."""
+        current = self._h[H_CURRENT]
+        return current, self._slots[current % self.blocks * _SLOT_WORDS + S_USED]
+
+    def wake(self) -> None:
+        """Let every waiting producer look again (after `closed` or `trouble` was set)."""
+        with self._room:
+            self._room.notify_all()
+
+    def refuse_from_now_on(self) -> None:
+        """No line enters any more, from Python or from Lua; callers get RecordRefused."""
+        with self._room, self._py:
+            _lock_mutex(self.mutex_address)
+            self.closed = True
+            self._h[H_LIMIT] = 0
+            _unlock_mutex(self.mutex_address)
+            self._room.notify_all()
+
+    def close(self) -> None:
+        """Let go of the file descriptor. The map stays until the process ends: Lua may still know its address."""
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+            self._fd = -1
+
+
+def _new_header(spec: RouteSpec) -> bytes:
+    ring = spec.ring
+    if not 2 <= ring.blocks <= spool.MAX_BLOCKS:
+        raise ValueError(f"a ring has 2 to {spool.MAX_BLOCKS} blocks, not {ring.blocks}")
+    head = bytearray(HEADER_BYTES)
+    words = [0] * 10
+    words[H_MAGIC], words[H_RING_ID] = spool.MAGIC, int.from_bytes(os.urandom(7), "little") | 1
+    words[H_BLOCK_BYTES], words[H_BLOCKS], words[H_LIMIT] = ring.block_bytes, ring.blocks, INT64_MAX
+    words[H_BOOT], words[H_BOOT_HIGH] = spool.boot_id()
+    struct.pack_into("<10Q", head, 0, *words)
+    struct.pack_into("<8Q", head, SLOTS_AT, 0, 0, INT64_MAX, 0, 0, 0, INT64_MAX, 0)
+    return bytes(head)
+
+
+def _open_or_make(disk: Disk, path: str, spec: RouteSpec) -> int:
+    size = HEADER_BYTES + spec.ring.block_bytes * spec.ring.blocks
+    try:
+        fd = disk.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return _make(disk, path, spec, size)
+    except OSError as e:
+        raise StorageFault(f"{path}: {e.strerror}") from None
+    words = struct.unpack_from("<10Q", disk.pread(fd, 80, 0).ljust(80, b"\0"))
+    whole = HEADER_BYTES + words[H_BLOCK_BYTES] * words[H_BLOCKS]
+    if words[H_MAGIC] != spool.MAGIC or disk.fstat(fd).st_size != whole:
+        disk.close(fd)
+        raise StorageFault(f"{path} is not a ring of this version\n  move it away; what it holds is then not recovered")
+    return fd
+
+
+def _make(disk: Disk, path: str, spec: RouteSpec, size: int) -> int:
+    """A new ring under another name, preallocated, then renamed: a ring that exists under its name is whole."""
+    aside = path + ".new"
+    try:
+        fd = disk.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    except OSError as e:
+        raise StorageFault(f"{path}: {e.strerror}") from None
+    try:
+        if not disk.no_copy_on_write(fd):
+            raise NoMapping(f"{path}: the file system copies on write and cannot be told not to")
+        disk.preallocate(fd, size)
+        disk.pwrite(fd, _new_header(spec), 0)
+        disk.rename(aside, path)
+    except BaseException as e:
+        disk.close(fd)
+        try:
+            disk.unlink(aside)
+        except OSError:
+            pass  # the first error is the one to report
+        if isinstance(e, OSError):
+            if e.errno in _NO_MAPPING:
+                raise NoMapping(f"{path}: {e.strerror}") from None
+            raise StorageFault(
+                f"{path}: {e.strerror} (the ring of log '{spec.name}' needs {size} bytes there)\n"
+                "  free space or choose another --data-dir"
+            ) from None
+        raise
+    return fd
+
+
+class NoMapping(StorageFault):
+    """The file system can neither preallocate nor map in place; the route must write through instead."""
+
+
+_NO_MAPPING = frozenset({errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL, errno.ENOSYS})

@@ -1,0 +1,183 @@
+"""A running log: its spec, encoder, ring and writer; and how one comes back after whatever ended the last run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from kumoaudit.core.errors import DecodeFault, LogInUse, StorageFault
+from kumoaudit.core.event import Batch, Event, Mark
+from kumoaudit.core.predicate import Predicate
+from kumoaudit.core.protocols import Clock, Disk, Sink
+from kumoaudit.core.spec import RouteSpec
+from kumoaudit.formats import FORMATS
+from kumoaudit.pipeline.encode import PythonEncoder, claims_test
+from kumoaudit.pipeline.notices import WriterNotices
+from kumoaudit.pipeline.ring import NoMapping, Ring
+from kumoaudit.pipeline.writer import RouteWriter
+from kumoaudit.segments.naming import parse_segment_name
+from kumoaudit.segments.recover import recent_lines, trusted_lines
+from kumoaudit.segments.writer import Recovery
+from kumoaudit.sinks import SINKS
+
+
+class Route:
+    """One log that is open. `put`: any thread."""
+
+    def __init__(self, spec: RouteSpec, encoder: PythonEncoder, ring: Ring, writer: RouteWriter) -> None:
+        self.spec, self.encoder, self.ring, self.writer = spec, encoder, ring, writer
+        self.claimed: Predicate = spec.claims
+        """What the log is meant for just now (more than its spec says while it is the only one)."""
+        self.claims: Callable[[Event], bool] | None = claims_test(spec.claims, spec.plan.fill)
+        # Without a mapped file the ring does not survive the process, so the file must have the line first.
+        self.writes_through = ring.path is None
+        self.is_power = spec.durability == "power"
+
+    def put(self, line: bytes, time_ns: int) -> bool:
+        """Record a line as durably as the route promises; False when it was dropped. Raises RecordRefused."""
+        if not self.ring.append(line, time_ns):
+            return False
+        if self.is_power or self.writes_through:
+            self.make_durable()
+        return True
+
+    def make_durable(self) -> None:
+        """Return when what was appended before is as safe as the route promises. Raises RecordRefused."""
+        if self.is_power:
+            self.writer.sync()
+        else:
+            self.writer.flush()
+
+
+def open_route(
+    disk: Disk,
+    clock: Clock,
+    spec: RouteSpec,
+    encoder: PythonEncoder,
+    ring_path: str,
+    notices: WriterNotices,
+) -> Route:
+    """Bring a log up: ring and sink where the last run left them, nothing lost and nothing twice; not started yet.
+
+    Raises StorageFault, LogInUse, or OSError from the middle of a recovery (which can be made again).
+    """
+    sink = SINKS[spec.sink](disk, clock, spec, ring_path)
+    try:
+        ring = Ring(disk, ring_path, spec)
+    except NoMapping as e:
+        notices.say(f"{e}; log '{spec.name}' writes each record to its file before it returns")
+        ring = Ring(disk, None, spec)
+    try:
+        if ring.mark.ring_id and not ring.same_boot:
+            ring = _after_reboot(disk, clock, spec, encoder, ring, sink, ring_path, notices)
+        writer = RouteWriter(spec, ring, sink, clock, notices)
+        is_ours = ring.mark.ring_id == ring.ring_id
+        mark = ring.mark if is_ours else Mark()
+        writer.open(mark)
+    except BaseException as e:
+        sink_close(sink)
+        ring.close()
+        if isinstance(e, OSError) and not isinstance(e, (StorageFault, LogInUse)):
+            raise StorageFault(f"log '{spec.name}': {spec.path}: {e.strerror or e}") from None
+        raise
+    waiting = writer.waiting()
+    recovery: Recovery | None = getattr(sink, "recovery", None)
+    if recovery or waiting:
+        writer.note(_recovered(spec, notices, recovery, waiting, verified=recovery is None or is_ours))
+    return Route(spec, encoder, ring, writer)
+
+
+def sink_close(sink: Sink) -> None:
+    """Let go of a sink that never got to work; the first error is the one to report."""
+    try:
+        sink.close()
+    except (OSError, StorageFault):
+        pass
+
+
+def _recovered(
+    spec: RouteSpec, notices: WriterNotices, recovery: Recovery | None, in_ring: int, *, verified: bool
+) -> bytes:
+    detail: dict[str, object] = {"log": spec.name, "lines_from_ring": in_ring, "verified": verified}
+    if recovery:
+        detail |= {
+            "segment": recovery.segment,
+            "bytes_cut": recovery.bytes_cut,
+            "sha256": recovery.sha256,
+            "lines_kept": recovery.lines_kept,
+        }
+    cut = recovery.bytes_cut if recovery else 0
+    text = f"log '{spec.name}' was not closed: {in_ring} records taken from the ring, {cut} bytes of an open frame cut"
+    notices.say(text)
+    return notices.record("audit_recovered", spec.name, text, detail)
+
+
+def _after_reboot(
+    disk: Disk,
+    clock: Clock,
+    spec: RouteSpec,
+    encoder: PythonEncoder,
+    ring: Ring,
+    sink: Sink,
+    ring_path: str,
+    notices: WriterNotices,
+) -> Ring:
+    """The ring is of another boot: its pages may be older than its header. Keep what the segment's torn tail holds and
+    the ring lines that can be believed, then begin a new ring."""
+    decode = FORMATS[spec.plan.format].decode
+
+    def decodes(line: bytes) -> bool:
+        try:
+            decode(line)
+        except DecodeFault:
+            return False
+        return True
+
+    old = ring.mark
+    # The trailers are asked with the old ring's id for the position, but the torn tail is repaired, not cut.
+    resumed = sink.open(Mark(0, 0, 0, old.next_seq))
+    lines = _ring_lines(ring, old)
+    names = sorted((n for n in disk.listdir(spec.path) if parse_segment_name(n)), reverse=True)
+    recent = recent_lines(disk, (os.path.join(spec.path, n) for n in names), ring.blocks)
+    kept = trusted_lines(lines, recent, decodes)
+    # Lines of frames committed after the mark was stored are in the log already: they stand at the front of the ring's.
+    skipped = 0
+    while not kept and lines:
+        newline = lines.find(b"\n")
+        if newline < 0 or lines[:newline] not in recent:
+            break
+        lines, skipped = lines[newline + 1 :], skipped + 1
+        kept = trusted_lines(lines, recent, decodes)
+    count = kept.count(b"\n")
+    recovery: Recovery | None = getattr(sink, "recovery", None)
+    text = (
+        f"log '{spec.name}' was open when the machine went down: {count} records taken from the ring, "
+        f"{recovery.lines_kept if recovery else 0} from an unfinished frame"
+    )
+    notices.say(text)
+    detail: dict[str, object] = {"log": spec.name, "lines_from_ring": count, "verified": False}
+    if recovery:
+        detail |= {"segment": recovery.segment, "bytes_cut": recovery.bytes_cut, "sha256": recovery.sha256}
+        detail["lines_kept"] = recovery.lines_kept
+    note = notices.record("audit_recovered", spec.name, text, detail)
+    now = clock.now_ns()
+    mark = sink.write(Batch(memoryview(kept), count, 0, now, 0, 0, 0, commit=True, extra=note, extra_count=1))
+    sink.sync()
+    ring.close()
+    disk.unlink(ring_path)
+    fresh = Ring(disk, ring_path, spec)
+    fresh.set_mark(Mark(fresh.ring_id, 0, 0, mark.next_seq if mark else resumed.next_seq))
+    return fresh
+
+
+def _ring_lines(ring: Ring, mark: Mark) -> bytes:
+    """Everything the ring of another boot holds behind its last mark, believed or not."""
+    current, _ = ring.state(0)
+    block, offset = max((mark.block, mark.offset), (ring.freed, 0))
+    parts = []
+    for number in range(block, min(current, block + ring.blocks - 1) + 1):
+        _, s = ring.state(number)
+        if s.block != number or s.used > ring.block_bytes:
+            break
+        parts.append(bytes(ring.view(number, offset if number == block else 0, s.used)))
+    return b"".join(parts)
