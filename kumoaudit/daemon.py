@@ -1,0 +1,244 @@
+"""The host as a process: start order, signals, the ready line, stop order.
+
+Start: policy file, `pre_init`, `init` (logs open as they are configured), ready. Stop: policy, rings, sinks; what did
+not make it is counted, said, and stays in the ring for the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import orjson
+
+from kumoaudit import __version__
+from kumoaudit.core.clock import SystemClock
+from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
+from kumoaudit.core.predicate import to_text
+from kumoaudit.pipeline.build import Pipeline
+from kumoaudit.runtime.host import PolicyHost
+from kumoaudit.runtime.watchdog import Watchdog
+from kumoaudit.segments.disk import RealDisk
+
+# A Lua -> Python call beside a busy Python thread waits one interval; the default of 5 ms would be felt.
+_SWITCH_INTERVAL_S = 0.0005
+_POLICY_STOP_S = 5.0
+
+
+def say(text: str) -> None:
+    """A message for the operator, on standard error."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (BrokenPipeError, ValueError):
+        pass  # nobody reads; the records are what counts
+
+
+class Daemon:
+    """One run of a policy. `run` is called on the main thread, which takes the signals and never enters Lua."""
+
+    def __init__(self, policy: str, data_dir: str, *, trusted: bool = False, node: str = "") -> None:
+        self.pipeline = Pipeline(data_dir, node or os.uname().nodename, RealDisk(), SystemClock(), say)
+        self.host = PolicyHost(policy, self.pipeline, say, trusted=trusted)
+        self._policy = policy
+        self._done = threading.Event()
+        self._signal = 0
+        self._error: KumoauditError | None = None
+        self._closed = threading.Lock()
+        self.pipeline.on_first_log.append(self._first_record)
+
+    def run(self, script_args: Sequence[str] | None = None) -> int:
+        """Run to the end and return the exit code. With *script_args* it is a script: `pre_init`, then `main`."""
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        watchdog = Watchdog(self.host, self._stuck)
+        watchdog.start()
+        worker = threading.Thread(target=self._work, args=(script_args,), name="policy", daemon=True)
+        worker.start()
+        # The main thread only waits, in short steps, so that a signal is seen at once.
+        while not self._done.wait(0.2):
+            pass
+        self.host.stopping.set()
+        deadline = time.monotonic() + _POLICY_STOP_S
+        while worker.is_alive() and time.monotonic() < deadline and self._signal != -1:
+            worker.join(0.05)
+        watchdog.stop()
+        return self._stop(script_args is not None, is_stuck=worker.is_alive())
+
+    # -- the policy's thread ------------------------------------------------------------------------------------
+
+    def _work(self, script_args: Sequence[str] | None) -> None:
+        try:
+            self.host.load()
+            for notice in self.host.handlers.notices:
+                say(f"notice: {notice}")
+            self._configure("pre_init")
+            if script_args is None:
+                self._configure("init")
+                self.pipeline.start()
+                self._ready()
+                while self.host.running_tasks() and not self.host.stopping.is_set():
+                    time.sleep(0.02)
+            else:
+                self.pipeline.start()
+                self._record_config()
+                if not self.host.has("main"):
+                    raise PolicyError(
+                        f"{self._policy}: no handler for 'main'\n  write: kumo.on('main', function(...) end)"
+                    )
+                self.host.call("main", *script_args)
+            if self.host.has("shutdown") and not self.host.stopping.is_set():
+                self.host.call("shutdown")
+        except KumoauditError as e:
+            # Asked to stop: a handler that was cut short is no failure.
+            if not self.host.stopping.is_set():
+                self._error = e
+        finally:
+            self._done.set()
+
+    def _configure(self, event: str) -> None:
+        if self.host.has(event):
+            with self.host.configuring(event):
+                self.host.call(event)
+
+    def _first_record(self) -> None:
+        detail = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "policy": self._policy,
+            "data_dir": self.pipeline.data_dir,
+        }
+        self.pipeline.host("audit_start", f"kumoaudit {__version__} began to record", detail)
+
+    def _ready(self) -> None:
+        self._record_config()
+        logs = ", ".join(f"{r.spec.name} ({r.spec.path or r.spec.sink})" for r in self.pipeline.open_routes)
+        say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners none, logs {logs}")
+
+    def _record_config(self) -> None:
+        policy = hashlib.sha256()
+        for _, raw in sorted(self.host.files.items()):
+            policy.update(raw)
+        logs = [
+            {
+                "name": r.spec.name,
+                "to": r.spec.sink,
+                "path": r.spec.path,
+                "format": r.spec.plan.format,
+                "where": to_text(r.spec.plan.where),
+                "durability": r.spec.durability,
+                "overflow": r.spec.overflow,
+                "at": r.spec.at,
+            }
+            for r in self.pipeline.open_routes
+        ]
+        effective = hashlib.sha256(orjson.dumps(logs, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        detail: dict[str, object] = {
+            "policy": self._policy,
+            "policy_sha256": policy.hexdigest(),
+            "configuration_sha256": effective,
+            "logs": logs,
+        }
+        self.pipeline.host("audit_config", "configuration in force", detail)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            for route in self.pipeline.open_routes:
+                route.writer.reopen()
+            return
+        if self._signal:
+            # A second time: stop now, count what is left.
+            self._signal = -1
+        else:
+            self._signal = number
+        self.host.stopping.set()
+        self._done.set()
+
+    def recorded(self) -> int:
+        """Events that at least one log took, the host's own apart."""
+        return int(self.host.counters[0]) + self.pipeline.totals.recorded
+
+    def _stop(self, is_script: bool, *, is_stuck: bool) -> int:
+        if not self._closed.acquire(blocking=False):
+            threading.Event().wait()  # the watchdog is ending the process
+        if self._signal and self.host.has("shutdown") and not is_stuck and self._error is None:
+            try:
+                self.host.call("shutdown")
+            except KumoauditError as e:
+                self._error = e
+        code = self._report()
+        left: dict[str, int] = {}
+        if self.pipeline.default is not None:
+            reason = (
+                signal.Signals(abs(self._signal)).name if self._signal > 0 else ("error" if self._error else "done")
+            )
+            self.pipeline.host("audit_stop", f"the host stops: {reason}", self._counts(reason))
+            left = self.pipeline.close(1.0 if self._signal == -1 else 10.0)
+        for name, count in left.items():
+            say(f"log '{name}': {count} records stay in the ring and are written at the next start")
+        if self._error is None and self.pipeline.default is not None and not self._signal and not is_script:
+            say(self._summary())
+        if is_stuck:
+            say("a handler of the policy did not return; the process ends without it")
+            flush_and_exit(3)
+        return 3 if left and not code else code
+
+    def _report(self) -> int:
+        if self._error is None:
+            return self.host.exit_code or 0
+        say(str(self._error))
+        if isinstance(self._error, PolicyError) and os.environ.get("KUMOAUDIT_DEBUG"):
+            say(self._error.traceback)
+        return 1 if isinstance(self._error, PolicyError) and self._is_main_error() else self._error.exit_code
+
+    def _is_main_error(self) -> bool:
+        return "'main'" in str(getattr(self._error, "handler", ""))
+
+    def _counts(self, reason: str) -> dict[str, object]:
+        dropped = sum(r.writer.dropped for r in self.pipeline.open_routes)
+        filtered = int(self.host.counters[1]) + self.pipeline.totals.filtered
+        return {"reason": reason, "recorded": self.recorded(), "filtered": filtered, "dropped": dropped}
+
+    def _summary(self) -> str:
+        n = self.recorded()
+        place = os.path.relpath(self.pipeline.data_dir)
+        option = (
+            ""
+            if place == "kumoaudit-data"
+            else f" --data-dir {place if len(place) < len(self.pipeline.data_dir) else self.pipeline.data_dir}"
+        )
+        return (
+            f"{n} event{'s' if n != 1 else ''} recorded in {self.pipeline.data_dir}; see them: kumoaudit query{option}"
+        )
+
+    def _stuck(self, text: str, handler: str) -> None:
+        """Called by the watchdog: record it, drain, end the process for its supervisor to restart."""
+        if not self._closed.acquire(blocking=False):
+            return
+        say(f"{text}\n  a loop without end? the host drains its logs and stops (handler_timeout)")
+        try:
+            self.pipeline.host("handler_stuck", text, {"handler": handler, "seconds": self.host.handler_timeout_s})
+            self.pipeline.host("audit_stop", "the host stops: handler_stuck", self._counts("handler_stuck"))
+            self.pipeline.close()
+        except StorageFault as e:
+            say(str(e))
+        flush_and_exit(3)
+
+
+def flush_and_exit(code: int) -> None:
+    """End the process although a thread is lost inside Lua; what was printed is kept."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(code)

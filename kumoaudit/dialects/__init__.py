@@ -1,0 +1,1 @@
+"""Thin translations: someone else's configuration -> our `RouteSpec`, their calls -> our `Event`. One file a system."""

@@ -1,0 +1,1 @@
+"""What a policy may call, one file per Lua module. Each has `exports(host)`: path -> `Export`."""

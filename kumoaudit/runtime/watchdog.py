@@ -1,0 +1,66 @@
+"""The watchdog: notices a handler of the policy that does not return.
+
+A count hook would never fire in compiled code, and nothing can stop a Lua loop from outside; but another thread does
+run meanwhile. It records `handler_stuck`, lets the writers drain, and ends the process for a supervisor to restart.
+
+Work is no loop: `main`, `init`, `pre_init`, loading a file and tasks may take as long as they make progress (an event
+recorded, a call of the host). A handler that somebody waits for must return within the limit, whatever it does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from kumoaudit.runtime.host import PolicyHost
+
+_PATIENT = frozenset({"", "main", "init", "pre_init", "shutdown", "validate_config"})
+
+
+class Watchdog:
+    """One thread, from `start` to the end of the process. *stuck(text, handler)* is called on it, once."""
+
+    def __init__(self, host: PolicyHost, stuck: Callable[[str, str], None]) -> None:
+        self._host, self._stuck = host, stuck
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begin to watch."""
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        seen: tuple[float, int] = (0.0, 0)
+        since = time.monotonic()
+        while not self._stop.wait(max(0.02, min(0.5, self._host.handler_timeout_s / 10))):
+            gate = self._host.gate
+            now = time.monotonic()
+            if not gate.busy_since:
+                since = now
+                continue
+            current = self._host.handlers.current
+            event = current[-1] if current else ""
+            is_patient = event in _PATIENT or self._host.is_task(event)
+            mark = (gate.busy_since, self._progress() if is_patient else 0)
+            if mark != seen:
+                seen, since = mark, now
+                continue
+            if now - since >= self._host.handler_timeout_s and not self._host.waits_outside_lua:
+                what = gate.what or "the policy"
+                limit = self._host.handler_timeout_s
+                places = self._host.handlers.places(event) if event else []
+                where = f"{places[0]}: " if places else ""
+                self._stuck(f"{where}{what} has not returned for {limit:g} s", event)
+                return
+
+    def _progress(self) -> int:
+        """A number that grows while the policy records events or calls the host."""
+        total = self._host.progress
+        for route in self._host.pipeline.open_routes:
+            block, used = route.ring.end()
+            total += block * (1 << 30) + used
+        return total
