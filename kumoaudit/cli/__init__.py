@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on *argv* (default: the process's own) and return the exit code. Never raises."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = _wants_debug(args)
+    if debug:
+        os.environ["KUMOAUDIT_DEBUG"] = "1"  # the host looks there too
     try:
         code = cli.main(args=args, prog_name="kumoaudit", standalone_mode=False)
         return code if isinstance(code, int) else 0

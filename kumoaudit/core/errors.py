@@ -53,11 +53,15 @@ class ConfigError(UsageError):
 class PolicyError(UsageError):
     """The Lua policy failed. *message* begins with `policy.lua:12: `; *excerpt* is the source line, if known."""
 
-    def __init__(self, message: str, *, excerpt: str = "", handler: str = "", traceback: str = "") -> None:
+    def __init__(
+        self, message: str, *, excerpt: str = "", handler: str = "", traceback: str = "", exit_code: int = 2
+    ) -> None:
         self.message = message
         self.excerpt = excerpt
         self.handler = handler
         self.traceback = traceback
+        # A call of the policy that fails for the machine's sake (disk, permission) keeps that exit code.
+        self.exit_code = exit_code
         parts = [message, *([excerpt] if excerpt else []), *([f"  {handler}"] if handler else [])]
         super().__init__("\n".join(parts))
 

@@ -62,9 +62,11 @@ def collect_options(
 
 @lru_cache(maxsize=64)
 def parsers_of(options: type[msgspec.Struct]) -> dict[str, Parser]:
-    """The parser of each option, in the order of the struct."""
+    """The parser of each option: first the struct's own, then what it shares with others."""
     hints = get_type_hints(options, include_extras=True)
-    return {name: hints[name].__metadata__[0] for name in options.__struct_fields__}
+    own = [name for name in options.__struct_fields__ if name in options.__annotations__]
+    shared = [name for name in options.__struct_fields__ if name not in own]
+    return {name: hints[name].__metadata__[0] for name in (*own, *shared)}
 
 
 def kind(value: object) -> str:

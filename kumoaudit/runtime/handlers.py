@@ -49,7 +49,7 @@ class Handlers:
             raise UsageError(f"{at}: kumo.on: '{event}' event already has a handler defined at {places[0]}")
         places.append(at)
         if event not in EVENTS:
-            near = difflib.get_close_matches(event, EVENTS, 1, 0.8)
+            near = difflib.get_close_matches(event, EVENTS, 1, 0.7)
             if near:
                 self.notices.append(f"{at}: the host has no event '{event}'; did you mean '{near[0]}'?")
 

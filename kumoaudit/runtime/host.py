@@ -25,7 +25,10 @@ from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.runtime import convert
 from kumoaudit.runtime.gate import Gate
 from kumoaudit.runtime.handlers import Handlers
+from kumoaudit.runtime.literals import mark_known_fields
+from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
+from kumoaudit.runtime.timers import Timers
 
 API_MODULES = ("core", "aaa", "audit")
 LUA_MODULES = ("core",)
@@ -79,13 +82,22 @@ class PolicyHost:
         """Sections that may be set once -> the place that did."""
         self.validated: list[RouteSpec] = []
         """The logs that a validation would have opened."""
-        self.shows_debug = bool(os.environ.get("KUMOAUDIT_DEBUG"))
+        self.log_filter = LogFilter.from_environment(os.environ, say)
+        """Which of the policy's own diagnostic lines (kumo.log_*) are shown."""
+        self.timers = Timers()
+        """Latencies that the policy measured (kumo.time.start_timer), by label."""
+        self.config_epoch = 0
+        """Rises with kumo.bump_config_epoch(); caches made with `invalidate_with_epoch` then forget what they hold."""
+        self.builtin_caches: dict[str, Callable[[int], None]] = {}
+        """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
         self.progress = 0
         """Calls that Lua has made to Python; with the rings' positions this tells work from a loop."""
         self._calls_out = 0
         self._task_events: dict[int, str] = {}
         self._tasks_lock = threading.Lock()
         self._pending_syntax: dict[str, PolicyError] = {}
+        self._faults: dict[str, int] = {}
+        """Texts of errors of the environment that went into Lua -> exit code, should they come out uncaught."""
         self.counters = (ctypes.c_uint64 * 8)()
         self.lua = lupa.LuaRuntime(
             encoding=None,
@@ -112,7 +124,7 @@ class PolicyHost:
             b"exit": self._exit,
             b"sleep": self._sleep_blocking,
             b"missing": self._missing,
-            b"chunk_name": self._chunk_name,
+            b"module": self._module,
             b"syntax_error": self._remember_syntax_error,
         }
         self.python = self.lua.table_from({k: self.guard(f) for k, f in python.items()})
@@ -181,7 +193,11 @@ class PolicyHost:
             self._calls_out += 1
             try:
                 result = function(*args)
-            except (KumoauditError, ValueError) as e:
+            except KumoauditError as e:
+                if e.exit_code != UsageError.exit_code:
+                    self._faults[str(e)] = e.exit_code
+                return False, _error_text(e)
+            except ValueError as e:
                 return False, _error_text(e)
             except RecursionError:
                 return False, b"the value is nested too deeply"
@@ -225,8 +241,9 @@ class PolicyHost:
         text = missing(convert.text(path))
         return text.encode() if text else None
 
-    def _chunk_name(self, path: bytes, text: bytes) -> bytes:
-        return self._add_source(os.fsdecode(path), text).encode()
+    def _module(self, path: bytes, text: bytes) -> tuple[bytes, bytes]:
+        """The name and the text under which a module that the policy requires is loaded."""
+        return self._add_source(os.fsdecode(path), text).encode(), mark_known_fields(text)
 
     def _add_source(self, path: str, raw: bytes) -> str:
         """Remember a file of the policy; returns the name under which Lua and messages know it."""
@@ -255,7 +272,7 @@ class PolicyHost:
             raise UsageError(f"{self.policy_path}: {(e.strerror or str(e)).lower()}") from None
         shown = self._add_source(self.policy_path, raw)
         with self._inside("", f"loading {shown}"):
-            answer = self._run_file(raw, shown.encode())
+            answer = self._run_file(mark_known_fields(raw), shown.encode())
         if answer[1] == b"syntax":
             raise syntax_error(self.sources, convert.text(answer[2]))
         self._finish("", answer)
@@ -303,7 +320,7 @@ class PolicyHost:
         if text in self._pending_syntax:
             raise self._pending_syntax.pop(text)
         handler = self.handlers.describe(event) if event else ""
-        raise policy_error(self.sources, text, place, traceback, handler)
+        raise policy_error(self.sources, text, place, traceback, handler, self._faults.pop(text, UsageError.exit_code))
 
     # -- tasks --------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,9 @@ class Sources:
         return self._lines.get(name, [])[:number]
 
 
-def policy_error(sources: Sources, text: str, place: str = "", traceback: str = "", handler: str = "") -> PolicyError:
+def policy_error(
+    sources: Sources, text: str, place: str = "", traceback: str = "", handler: str = "", exit_code: int = 2
+) -> PolicyError:
     """The error of a handler or of loading a file.
 
     *text* is Lua's message; *place* (`file:line`) is the innermost line of the policy, for messages that carry none.
@@ -57,7 +59,7 @@ def policy_error(sources: Sources, text: str, place: str = "", traceback: str = 
         line = sources.line(name, number).rstrip()
         if line:
             excerpt = f"  {number:>5} | {line.expandtabs(2)}"
-    return PolicyError(text, excerpt=excerpt, handler=handler, traceback=traceback)
+    return PolicyError(text, excerpt=excerpt, handler=handler, traceback=traceback, exit_code=exit_code)
 
 
 def syntax_error(sources: Sources, text: str) -> PolicyError:

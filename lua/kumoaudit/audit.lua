@@ -7,7 +7,7 @@ local predicate = require 'kumoaudit.predicate'
 
 local type, next, select, tostring, error, pcall = type, next, select, tostring, error, pcall
 local setmetatable, unpack = setmetatable, unpack
-local format = string.format
+local format, match = string.format, string.match
 local rank = predicate.rank
 local string_of = require('ffi').string
 local copy = require('ffi').copy
@@ -46,11 +46,22 @@ return function(py, where)
     return emit(id, severity, peer, session_type, module, user, etype, tag, description)
   end
 
-  -- Numbers as text; everything else as it is. The copy is the call's own.
+  -- A number as text (a 64-bit integer with all its digits); anything else as it is.
+  local function with_text(v)
+    if type(v) == 'number' then
+      return tostring(v)
+    elseif type(v) == 'cdata' then
+      local digits = match(tostring(v), '^(%-?%d+)U?LL$')
+      return digits or v
+    end
+    return v
+  end
+
+  -- The fields of a call with numbers made text. The copy is the call's own.
   local function with_texts(o)
     local t = {}
     for k, v in next, o do
-      t[k] = type(v) == 'number' and tostring(v) or v
+      t[k] = with_text(v)
     end
     return t
   end
@@ -78,6 +89,9 @@ return function(py, where)
     return n == 8 and k == nil
   end
 
+  -- The mark of a call whose fields were read when the file was loaded (runtime/literals.py).
+  local KNOWN = setmetatable({}, { __metatable = 'audit', __tostring = function() return 'audit fields known' end })
+
   local from_table
 
   -- Something is not as the fast path wants it: numbers are made text, the rest is for Python to refuse.
@@ -90,7 +104,7 @@ return function(py, where)
     return from_table(call, t, severity, d, true)
   end
 
-  function from_table(call, o, severity, d, is_checked)
+  function from_table(call, o, severity, d, is_checked, is_known)
     local etype, user, module, tag, description = o.type, o.user, o.module, o.tag, o.description
     local own_severity, peer, session_type, id = o.severity, o.remote, o.session_type, o.uuid
     if not is_checked then
@@ -111,7 +125,7 @@ return function(py, where)
         if rank[own_severity] == nil then return checked(call, o, severity, d) end
         n = n + 1
       end
-      if id ~= nil or not has_keys(o, n) then
+      if id ~= nil or not (is_known or has_keys(o, n)) then
         return checked(call, o, severity, d)
       end
     end
@@ -170,9 +184,13 @@ return function(py, where)
         return from_text(a, severity, d)
       elseif kind == 'table' then
         return from_table(call, a, severity, d)
-      elseif kind == 'number' then
-        return from_text(tostring(a), severity, d)
       end
+      local text = with_text(a)
+      if type(text) == 'string' then
+        return from_text(text, severity, d)
+      end
+    elseif n == 1 and ... == KNOWN and type(a) == 'table' then
+      return from_table(call, a, severity, d, false, true)
     end
     return from_format(call, severity, d, n, a, ...)
   end
@@ -364,7 +382,7 @@ return function(py, where)
     return record(sec, ms, severity, peer, session_type, module, user, etype, tag, description)
   end
 
-  local host = {}
+  local host = { fields_known = KNOWN }
 
   --- The functions generated for the logs that are open now.
   function host.set_emit(new_emit, new_record)

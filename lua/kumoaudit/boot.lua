@@ -110,7 +110,8 @@ else
         level = a + 1
       end
       what = gsub(what or 'nSl', '[^nSlu]', '')
-      return getinfo(level, what)
+      local info = getinfo(level, what) -- no tail call: it would take this function's own level away
+      return info
     end,
   }
 end
@@ -244,9 +245,9 @@ function env.require(name)
       local path = gsub(template, '%?', (gsub(name, '%.', '/')))
       local text = read(path)
       if text then
-        local shown = cfg.py.chunk_name(path, text)
+        local shown, ready = answer(cfg.py.module(path, text))
         local source = '@' .. shown
-        local f, problem = load(gsub(text, '^#[^\n]*', ''), source, 't', env)
+        local f, problem = load(gsub(ready, '^#[^\n]*', ''), source, 't', env)
         if not f then
           cfg.py.syntax_error(shown, problem)
           error(problem, 0)
@@ -467,12 +468,26 @@ function host.run_file(text, shown)
   return begin(f)
 end
 
+--- Call the handlers of *event* inside the running task (so they may sleep); their results.
+host.dispatch = dispatch
+
+--- Whether the running code may be set aside by `host.sleep` (it is in a task, not in a coroutine of the policy's own).
+function host.can_wait()
+  return current ~= nil and running() == current
+end
+
+--- Whether a chunk (`source` of getinfo) belongs to the policy.
+function host.is_policy(source)
+  return policy_chunks[source] ~= nil
+end
+
 host.kumo, host.pack, host.encode = kumo, pack, encode
 host.answer = answer
 
 -- The audit module.
 local audit, audit_host = real_require 'kumoaudit.audit' (cfg.py, where)
 env.audit = audit
+env._audit_fields_known = audit_host.fields_known
 loaded.audit = audit
 host.audit = audit_host
 

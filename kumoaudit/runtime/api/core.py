@@ -22,7 +22,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
 
     def logger(level: str) -> Export:
         def log(at: str, line: bytes) -> None:
-            if level != "debug" or host.shows_debug:
+            if host.log_filter.shows(level):
                 host.say(f"{at}: {level}: {text(line)}" if at else f"{level}: {text(line)}")
 
         return Export(log, raw=True)
