@@ -118,6 +118,7 @@ class Daemon:
         self.pipeline.host("audit_start", f"kumoaudit {__version__} began to record", detail)
 
     def _ready(self) -> None:
+        self.pipeline.finish_left_logs()
         self._record_config()
         logs = ", ".join(f"{r.spec.name} ({r.spec.path or r.spec.sink})" for r in self.pipeline.open_routes)
         say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners none, logs {logs}")

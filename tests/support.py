@@ -33,7 +33,7 @@ _COPIES = Path(__file__).resolve().parent / "vectors"
 
 
 def vectors(name: str) -> Any:
-    """A file of test vectors: the shared one when the repository lies beside it, else the copy in `tests/vectors`."""
+    """A file of test vectors: the copy in `tests/vectors`, or the newer shared one where the two lie side by side."""
     shared = _REPO.parent / "shared" / "vectors" / name
     return json.loads((shared if shared.exists() else _COPIES / name).read_text())
 

@@ -52,9 +52,8 @@ def command(policy: str, data_dir: str | None) -> int:
         say(f"notice: {notice}")
     for spec in host.validated:
         if reason := host.events.why_in_python(spec):
-            say(
-                f"notice: {spec.at}: log {spec.name!r} takes events of the policy through Python, about 20 times slower: {reason}"
-            )
+            what = f"log {spec.name!r} takes events of the policy through Python, about 20 times slower"
+            say(f"notice: {spec.at}: {what}: {reason}")
     for problem in problems:
         say(str(problem))
     if host.validation_has_failed:

@@ -89,7 +89,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     `lines` ends with a newline (or is empty, when a commit has nothing new to say). `extra` are lines of the writer
     itself that follow them: they are in no ring. `block` and `start` say where the lines begin in ring `ring_id`.
-    With `commit` the sink makes them final and returns a mark. `prepared` is what `Sink.prepare(lines)` gave.
+    With `commit` the sink makes them final and returns a mark. `prepared` is what `Sink.prepare(lines)` gave. `dropped` is
+    how many of the losses counted against the block are told by the time that the whole batch is committed.
     """
 
     lines: memoryview
@@ -103,12 +104,14 @@ class Batch(msgspec.Struct, frozen=True):
     extra: bytes = b""
     extra_count: int = 0
     prepared: bytes | None = None
+    dropped: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True):
     """How far a sink has taken a ring: everything before (`block`, `offset`) of ring `ring_id` is in the sink.
 
     `next_seq` is the number of the next record of the log (from 1). `state` is the sink's own, at most 256 bytes.
+    `dropped` of the losses counted against `block` are told in the log.
     """
 
     ring_id: int = 0
@@ -116,3 +119,4 @@ class Mark(msgspec.Struct, frozen=True):
     offset: int = 0
     next_seq: int = 1
     state: bytes = b""
+    dropped: int = 0

@@ -54,9 +54,8 @@ def collect_options(
             except ValueError as e:
                 what, _, fix = str(e).partition("\n")
                 problems.append(Problem(at, f"{name}: {what}", fix.strip()))
-    for field in msgspec.structs.fields(options):
-        if field.required and field.name not in values:
-            problems.append(Problem(at, f"missing option {field.name!r}", _about(parsers[field.name])))
+    missing = [f.name for f in msgspec.structs.fields(options) if f.required and f.name not in values]
+    problems += [Problem(at, f"missing option {name!r}", _about(parsers[name])) for name in missing]
     return (None, problems) if problems else (options(**found), [])
 
 

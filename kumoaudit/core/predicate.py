@@ -200,12 +200,8 @@ def _walk(value: Any, path: list[str]) -> Iterable[Any]:
     """The leaves at *path* of a detail struct; lists are looked through; an absent path is one empty text."""
     level = [value]
     for name in path:
-        below = []
-        for v in level:
-            for item in v if isinstance(v, list) else [v]:
-                if isinstance(item, dict) and name in item:
-                    below.append(item[name])
-        level = below
+        items = [item for v in level for item in (v if isinstance(v, list) else [v])]
+        level = [item[name] for item in items if isinstance(item, dict) and name in item]
     leaves: list[Any] = []
     for v in level:
         leaves.extend(v if isinstance(v, list) else [v])

@@ -35,7 +35,7 @@ class RotationSpec(msgspec.Struct, frozen=True):
 
 
 class CompressionSpec(msgspec.Struct, frozen=True):
-    """zstd's settings: level 0..21 (0 = 3), window as a power of two, threads that compress full blocks side by side."""
+    """zstd's settings: level 0..21 (0 = 3), window as a power of two, threads that compress full blocks ahead."""
 
     level: int = 0
     window_log: int = 17

@@ -1,4 +1,4 @@
-"""The native dialect: `kumo.audit.configure_log{...}` and `kumo.audit.configure_host{...}` (interface sections 4, 5)."""
+"""The native dialect: `kumo.audit.configure_log{...}` and `configure_host{...}` (interface sections 4, 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native format: one JSON object a line, the fields of an event in the order of a query's row, absent ones left out."""
+"""The native format: one JSON object a line, fields in the order of a query's row, absent ones left out."""
 
 from __future__ import annotations
 

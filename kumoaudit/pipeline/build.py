@@ -8,12 +8,13 @@ records. The host's own records go to the default log and to every log that clai
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from kumoaudit.core.catalog import HOST_TYPES
-from kumoaudit.core.errors import ConfigError, Problem, RecordRefused
+from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, RecordRefused
 from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import AnyOf, Predicate
 from kumoaudit.core.protocols import Clock, Disk
@@ -24,6 +25,7 @@ from kumoaudit.pipeline.notices import WriterNotices, host_event
 from kumoaudit.pipeline.route import Route, open_route
 from kumoaudit.segments.lock import DirectoryLock
 from kumoaudit.segments.registry import LogEntry, merge, read_registry, write_registry
+from kumoaudit.segments.spool import SpoolView
 
 DEFAULT_LOG = "log"
 RESERVED = frozenset({DEFAULT_LOG, "spool"})
@@ -59,6 +61,7 @@ class Pipeline:
         self.on_change: list[Callable[[], None]] = []
         self.on_first_log: list[Callable[[], None]] = []
         self.is_closing = False
+        self._opening = threading.RLock()
         self._encoders: dict[Plan, PythonEncoder] = {}
         self._lock: DirectoryLock | None = None
         self.housekeeping = Housekeeping(disk, clock, say, self)
@@ -96,18 +99,50 @@ class Pipeline:
         self._ensure_default()
 
     def _ensure_default(self) -> Route:
-        if self.default is None:
-            self.disk.makedirs(os.path.join(self.data_dir, "spool"))
-            self._lock = DirectoryLock(self.disk, os.path.join(self.data_dir, "lock"), self.data_dir, "data directory")
-            spec = RouteSpec(
-                DEFAULT_LOG, Plan(), NOBODY, "segments", os.path.join(self.data_dir, DEFAULT_LOG), at="default"
-            )
-            self.default = self._open(spec)
-            self.housekeeping.start()
-            self._changed()
-            for callback in self.on_first_log:
-                callback()
+        if self.default is not None:
+            return self.default
+        with self._opening:
+            return self.default or self._open_default()
+
+    def _open_default(self) -> Route:
+        self.disk.makedirs(os.path.join(self.data_dir, "spool"))
+        self._lock = DirectoryLock(self.disk, os.path.join(self.data_dir, "lock"), self.data_dir, "data directory")
+        place = os.path.join(self.data_dir, DEFAULT_LOG)
+        self.default = self._open(RouteSpec(DEFAULT_LOG, Plan(), NOBODY, "segments", place, at="default"))
+        self.housekeeping.start()
+        self._changed()
+        for callback in self.on_first_log:
+            callback()
         return self.default
+
+    def finish_left_logs(self) -> None:
+        """Logs of an earlier run that this one does not have: what a crash left in their rings goes into their files.
+
+        Called when all logs of this run are open. A log that cannot be opened stays as it is and is said.
+        """
+        registry = read_registry(self.disk, self.data_dir)
+        open_names = {r.spec.name for r in self.open_routes}
+        for entry in registry.logs if registry else []:
+            if entry.sink != "segments" or entry.name in open_names or not self._has_waiting(entry.ring):
+                continue
+            plan = Plan(format=entry.format)
+            spec = RouteSpec(entry.name, plan, NOBODY, entry.sink, entry.path, at=entry.at, file_prefix=entry.prefix)
+            try:
+                self._close(self._open(spec), STOP_TIMEOUT_S)
+            except EnvironmentFault as e:
+                self.say(f"log '{entry.name}' of an earlier run holds records that are in no file yet: {e}")
+
+    def _has_waiting(self, ring: str) -> bool:
+        """Whether a ring file holds lines behind its last commit."""
+        try:
+            view = SpoolView(self.disk, ring)
+        except (OSError, ValueError):
+            return False
+        try:
+            mark = view.mark
+            return view.after(view.freed(), mark.ring_id, mark.block, mark.offset) != b""
+        finally:
+            view.close()
 
     def _open(self, spec: RouteSpec) -> Route:
         encoder = self._encoders.setdefault(spec.plan, PythonEncoder(spec.plan))
@@ -202,7 +237,7 @@ class Pipeline:
         return encoder.line(cut)
 
     def host(self, kind: str, description: str, detail: dict[str, object] | None = None) -> None:
-        """Record something about the host itself; a log that cannot take it is the writer's business, not the caller's."""
+        """Record something about the host itself; that a log cannot take it is said, never raised."""
         try:
             self.emit(host_event(self.clock, self.node, kind, description, detail))
         except RecordRefused as e:

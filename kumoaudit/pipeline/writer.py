@@ -212,7 +212,7 @@ class RouteWriter:
         return max(0.001, wait)
 
     def step(self) -> None:
-        """One round of the writer's work on the calling thread, as its thread does it (for tests under a test clock)."""
+        """One round of the writer's work on the calling thread (what its thread does; tests drive it by their clock)."""
         with self._sink_lock:
             while self._step(_NOTHING):
                 pass

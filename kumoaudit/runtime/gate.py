@@ -56,11 +56,10 @@ class Gate:
             self._waiting.append(ticket)
         got = ticket.acquire(timeout=-1 if timeout_s is None else timeout_s)
         with self._mutex:
-            if not got:
-                if ticket in self._waiting:
-                    self._waiting.remove(ticket)
-                    raise GateTimeout(f"the Lua runtime is busy with {self.what or 'another call'}")
-                # Handed over in the very moment: take it.
+            # A ticket that is no longer queued was handed over in the very moment: take it.
+            if not got and ticket in self._waiting:
+                self._waiting.remove(ticket)
+                raise GateTimeout(f"the Lua runtime is busy with {self.what or 'another call'}")
             self._enter(me, what)
 
     def _enter(self, me: int, what: str) -> None:

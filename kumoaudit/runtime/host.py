@@ -113,9 +113,11 @@ class PolicyHost:
     def _boot(self) -> None:
         lua_dir = str(lua_directory())
         self.lua.execute(
-            b"local dir = ...; package.path = dir .. '/?.lua'; package.cpath = ''; debug.sethook()\n"
-            # The path of one event is one long trace; the defaults are made for short ones.
-            b"require('jit.opt').start('maxrecord=16000', 'maxirconst=4000', 'maxtrace=4000', 'maxsnap=2000', 'maxmcode=32768', 'sizemcode=256')",
+            b"""local dir = ...
+            package.path, package.cpath = dir .. '/?.lua', ''
+            -- The path of one event is one long trace with many constants; the defaults are made for short ones.
+            require('jit.opt').start('maxrecord=16000', 'maxirconst=4000', 'maxtrace=4000', 'maxsnap=2000',
+              'maxmcode=32768', 'sizemcode=256')""",
             lua_dir.encode(),
         )
         python: dict[bytes, Callable[..., Any]] = {
@@ -219,9 +221,8 @@ class PolicyHost:
         if event_type != b"string":
             raise UsageError(f"{place}: kumo.on: the event must be a string, got a {convert.text(event_type)}")
         if handler_type != b"function":
-            raise UsageError(
-                f"{place}: kumo.on: the handler of '{convert.text(event)}' must be a function, got {convert.text(handler_type)}"
-            )
+            what = f"the handler of '{convert.text(event)}' must be a function, got {convert.text(handler_type)}"
+            raise UsageError(f"{place}: kumo.on: {what}")
         self.handlers.register(place, convert.text(event))
 
     def _print(self, line: bytes) -> None:

@@ -92,8 +92,7 @@ def generate(routes: Sequence[HotRoute], node: str, max_event_bytes: int) -> Gen
         for k, text in enumerate(decision.sets, 1):
             out.append(f"local set{i}_{k} = {text}")
         shapes.setdefault((_SHAPES[route.plan.format], route.plan.fill), len(shapes) + 1)
-    for number in shapes.values():
-        out.append(f"local head{number} = ''")
+    out += [f"local head{number} = ''" for number in shapes.values()]
     out.append("local function stamp(sec, ms)")
     out.append("  last_sec, last_ms = sec, ms")
     for (shape, _), number in shapes.items():
@@ -154,8 +153,8 @@ def _record(
 ) -> list[str]:
     out = [
         f"local function record(sec, ms, {_ARGS})",
-        "  local total = #description + #etype + (user and #user or 0) + (peer and #peer or 0) + (module and #module or 0)"
-        " + (tag and #tag or 0) + (session_type and #session_type or 0)",
+        "  local total = #description + #etype + (user and #user or 0) + (peer and #peer or 0)"
+        " + (module and #module or 0) + (tag and #tag or 0) + (session_type and #session_type or 0)",
         f"  if total > {limit} then",
         f"    local ok, result = py.custom(sec, ms, string_of(id, 36), {_ARGS})",
         "    if not ok then error(result, 0) end",

@@ -19,10 +19,26 @@ class RealDisk:
 
     def open(self, path: str, flags: int, mode: int = 0o640) -> int:
         """A descriptor that no child inherits and no symlink diverts; a file made here has exactly *mode*."""
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        if flags & os.O_CREAT and flags & os.O_EXCL:
-            os.fchmod(fd, mode)
-        return fd
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        while True:
+            if not flags & os.O_EXCL:
+                try:
+                    return os.open(path, flags & ~os.O_CREAT)
+                except FileNotFoundError:
+                    if not flags & os.O_CREAT:
+                        raise
+            try:
+                fd = os.open(path, flags | os.O_EXCL if flags & os.O_CREAT else flags, mode)
+            except FileExistsError:
+                if flags & os.O_EXCL:
+                    raise
+                continue  # somebody else made it between the two attempts
+            try:
+                os.fchmod(fd, mode)
+            except OSError:
+                os.close(fd)
+                raise
+            return fd
 
     def close(self, fd: int) -> None:
         os.close(fd)

@@ -17,7 +17,7 @@ from kumoaudit.core.protocols import Disk
 
 _SKIPPABLE = 0x184D2A5B
 _MARK = b"KAT1"
-# mark, layout, ring id, first seq, count, compressed length, uncompressed length, block, offset, times, sha256
+# mark, layout, ring id, first seq, count, compressed length, uncompressed length, losses told, block, offset, times, sha256
 _BODY = struct.Struct("<4sIQQIIIIQQqq32s")
 _HEAD = struct.Struct("<II")
 _CRC = struct.Struct("<I")
@@ -32,7 +32,8 @@ _NEXT_LOOK = 1 << 20
 
 class Trailer(msgspec.Struct, frozen=True):
     """A committed frame. `block`, `offset`: the ring `ring_id` is in the file up to there. `end` is the file offset
-    behind the trailer; the frame itself lies at `[end - TRAILER_BYTES - stored, end - TRAILER_BYTES)`."""
+    behind the trailer; the frame itself lies at `[end - TRAILER_BYTES - stored, end - TRAILER_BYTES)`. `dropped` of the
+    losses that the ring counts against `block` are told up to here: with the trailer, so that no kill tells them twice."""
 
     ring_id: int
     first_seq: int
@@ -45,6 +46,7 @@ class Trailer(msgspec.Struct, frozen=True):
     time_max_ns: int
     sha256: bytes
     end: int
+    dropped: int = 0
 
     @property
     def start(self) -> int:
@@ -62,7 +64,7 @@ def pack_trailer(t: Trailer) -> bytes:
         t.count,
         t.stored,
         t.lines_bytes,
-        0,
+        min(t.dropped, 0xFFFFFFFF),
         t.block,
         t.offset,
         t.time_min_ns,
@@ -79,10 +81,10 @@ def unpack_trailer(data: bytes, at: int, base: int) -> Trailer | None:
     body = data[at + _HEAD.size : at + _HEAD.size + _BODY.size]
     if _CRC.unpack_from(data, at + _HEAD.size + _BODY.size)[0] != zlib.crc32(body):
         return None
-    _, layout, ring, first, count, stored, lines, _, block, offset, t0, t1, sha = _BODY.unpack(body)
+    _, layout, ring, first, count, stored, lines, dropped, block, offset, t0, t1, sha = _BODY.unpack(body)
     if layout != _LAYOUT:
         return None
-    return Trailer(ring, first, count, stored, lines, block, offset, t0, t1, sha, base + at + TRAILER_BYTES)
+    return Trailer(ring, first, count, stored, lines, block, offset, t0, t1, sha, base + at + TRAILER_BYTES, dropped)
 
 
 def last_trailer(disk: Disk, fd: int, size: int) -> Trailer | None:

@@ -28,10 +28,12 @@ def shortage(room: Room, limits: FreeSpec, path: str) -> str:
     """Why *room* is below *limits*, or "" when it is not. A file system without inode limit never trips them."""
     if _below(limits.space, room.bytes_free, room.bytes_total):
         wanted = _wanted(limits.space, size_text(limits.space.count or 0))
-        return f"{path}: {size_text(room.bytes_free)} free ({_percent(room.bytes_free, room.bytes_total)} %), min_free_space is {wanted}"
+        share = _percent(room.bytes_free, room.bytes_total)
+        return f"{path}: {size_text(room.bytes_free)} free ({share} %), min_free_space is {wanted}"
     if room.inodes and _below(limits.inodes, room.inodes_free, room.inodes):
         wanted = _wanted(limits.inodes, str(limits.inodes.count))
-        return f"{path}: {room.inodes_free} inodes free ({_percent(room.inodes_free, room.inodes)} %), min_free_inodes is {wanted}"
+        share = _percent(room.inodes_free, room.inodes)
+        return f"{path}: {room.inodes_free} inodes free ({share} %), min_free_inodes is {wanted}"
     return ""
 
 

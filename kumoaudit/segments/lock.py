@@ -24,8 +24,19 @@ class DirectoryLock:
             raise LogInUse(
                 f"{what} {directory} is in use by pid {pid}\n  stop that host, or give this one another directory"
             )
-        disk.ftruncate(self._fd, 0)
-        disk.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            # Written over in place, at one width: on a full disk an old file needs no room for that.
+            disk.pwrite(self._fd, f"{os.getpid():<15}\n".encode(), 0)
+        except OSError:
+            pass  # the pid only helps to find the other host; the lock itself is the kernel's
+
+    def is_at(self, path: str) -> bool:
+        """Whether the locked file is still the one at *path* (the directory may have been removed or replaced)."""
+        try:
+            here, there = self._disk.fstat(self._fd), self._disk.stat(path)
+        except OSError:
+            return False
+        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def release(self) -> None:
         """Let others in. Twice is harmless."""

@@ -1,6 +1,6 @@
 """The layout of a ring file, and a look at it from outside: what is acknowledged but in no segment yet.
 
-A ring is a mapped file: one page of header (identity, two counters, the sink's mark, one slot a block), then the blocks.
+A ring is a mapped file: one page of header (identity, two counters, the sink's mark, one slot a block), then blocks.
 Blocks are numbered for ever; block n lies in slot n mod count. A position is (block, offset). The producers' and the
 consumer's side is `pipeline.ring`; readers only look, so that a query never disturbs a host.
 """
@@ -30,7 +30,7 @@ INT64_MAX = (1 << 63) - 1
 
 # Two cells for the sink's mark; word H_MARK names the one that counts. Written in turn, so a kill never tears one.
 _MARK_CELLS = (128, 512)
-_MARK = struct.Struct("<QQQQQ")
+_MARK = struct.Struct("<QQQQQQ")
 MARK_STATE_MAX = 256
 
 
@@ -61,7 +61,7 @@ def pack_mark(mark: Mark) -> bytes:
     """A mark as it stands in a cell."""
     if len(mark.state) > MARK_STATE_MAX:
         raise ValueError(f"a sink's mark has {len(mark.state)} bytes, at most {MARK_STATE_MAX} fit")
-    return _MARK.pack(mark.ring_id, mark.block, mark.offset, mark.next_seq, len(mark.state)) + mark.state
+    return _MARK.pack(mark.ring_id, mark.block, mark.offset, mark.next_seq, mark.dropped, len(mark.state)) + mark.state
 
 
 def mark_cell(index: int) -> int:
@@ -72,10 +72,9 @@ def mark_cell(index: int) -> int:
 def unpack_mark(header: bytes | memoryview, index: int) -> Mark:
     """The mark in cell *index* of a header."""
     at = mark_cell(index)
-    ring, block, offset, seq, n = _MARK.unpack_from(header, at)
-    return Mark(
-        ring, block, offset, max(1, seq), bytes(header[at + _MARK.size : at + _MARK.size + min(n, MARK_STATE_MAX)])
-    )
+    ring, block, offset, seq, dropped, n = _MARK.unpack_from(header, at)
+    state = bytes(header[at + _MARK.size : at + _MARK.size + min(n, MARK_STATE_MAX)])
+    return Mark(ring, block, offset, max(1, seq), state, dropped)
 
 
 class SpoolView:

@@ -426,8 +426,9 @@ def check_directory(disk: Disk, directory: str) -> None:
     disk.makedirs(directory)
     st = disk.stat(directory)
     if st.st_uid not in (0, os.geteuid()) and st.st_mode & 0o022:
+        mode = f"{st.st_mode & 0o777:04o}"
         raise StorageFault(
-            f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {st.st_mode & 0o777:04o})\n"
+            f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {mode})\n"
             "  take the write permission from group and others, or choose another directory"
         )
 

@@ -115,7 +115,7 @@ def test_both_encoders_give_the_same_bytes_for_every_plan(
     description: bytes,
 ) -> None:
     """Architecture section 5: the ring carries encoded lines, whoever encoded them."""
-    task, state, *rest = host.host._call(b"log", severity, peer, session, module, user, kind, tag, description)
+    _, state, *rest = host.host._call(b"log", severity, peer, session, module, user, kind, tag, description)
     assert state == b"done", rest
 
     native = last_line(host, "native")
@@ -245,7 +245,7 @@ def test_a_filter_that_lua_cannot_express_goes_through_python_and_means_the_same
 def test_long_texts_are_encoded_alike(tmp_path: Path) -> None:
     """Every length around the steps of the eight-byte check, clean and not."""
     with inside(tmp_path, "kumo.on('log', function(d) return audit.log(d) end)") as host:
-        for n in [*range(0, 200), 1000, 4096, 100_000]:
+        for n in [*range(200), 1000, 4096, 100_000]:
             for text in ("x" * n, "x" * max(0, n - 1) + '"', "é" * (n // 2), "\x00" + "y" * n):
                 id_ = host.host.call("log", text)[0]
                 line = last_line(host, "log")

@@ -207,7 +207,7 @@ def test_a_task_runs_beside_init_and_its_error_is_recorded(tmp_path: Path) -> No
     )
 
     assert ran.code == 0
-    assert [r["description"] for r in events_of(tmp_path)][0] == "init done"
+    assert events_of(tmp_path)[0]["description"] == "init done"
     assert sorted(r["description"] for r in events_of(tmp_path)) == ["init done", "job 1", "job 2"]
     assert [r["description"] for r in rows(tmp_path, "--type", "handler_error")] == ["policy.lua:5: task failed"]
 

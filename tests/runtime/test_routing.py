@@ -189,7 +189,7 @@ def test_a_second_accounting_log_names_the_first_place_and_changes_nothing(tmp_p
     assert "policy.lua:4: kumo.aaa.configure_acct_log was called already at policy.lua:2" in ran.out
     assert not (tmp_path / "two").exists()
     assert [r["description"] for r in stored(tmp_path / "one")] == ["x", "y"]
-    assert [n for n in os.listdir(tmp_path / "one") if parse_segment_name(n)][0].startswith("acct-")
+    assert all(n.startswith("acct-") for n in os.listdir(tmp_path / "one") if parse_segment_name(n))
 
 
 @pytest.mark.parametrize("where", ["", "kumo.on('main', function() %s end)"])
@@ -366,3 +366,18 @@ def test_the_configuration_in_force_is_recorded_with_digests(tmp_path: Path) -> 
 
     assert config["detail"]["policy_sha256"] == hashlib.sha256(source.encode()).hexdigest()
     assert [(e["name"], e["where"]) for e in config["detail"]["logs"]] == [("log", ""), ("a", "user = bob")]
+
+
+def test_what_a_crash_left_in_the_ring_of_a_log_that_is_gone_from_the_policy_reaches_its_file(tmp_path: Path) -> None:
+    """Reliability section 2: the ring answers for the death of the process, whatever the next policy configures."""
+    (tmp_path / "policy.lua").write_text(
+        "kumo.on('init', function() kumo.audit.configure_log { name = 'a', where = 'kind = custom' }\n"
+        "audit.log 'acknowledged' os.execute('kill -9 ' .. io.open('/proc/self/stat'):read '*n') end)"
+    )
+    assert kumoaudit("run", "policy.lua", cwd=tmp_path).code == -9
+
+    assert [r["description"] for r in events_of(tmp_path)] == ["acknowledged"], "before any restart"
+    assert run_policy(tmp_path, "kumo.on('init', function() end)").code == 0
+
+    assert [r["type"] for r in stored(tmp_path / "kumoaudit-data" / "a")] == ["message", "audit_recovered"]
+    assert [r["description"] for r in events_of(tmp_path)] == ["acknowledged"]

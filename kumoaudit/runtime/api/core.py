@@ -33,7 +33,8 @@ def exports(host: PolicyHost) -> dict[str, Export]:
             return
         if not host.has(event):
             raise UsageError(
-                f"{at}: kumo.spawn_task: no handler is registered for '{event}'\n  register it with kumo.on('{event}', function(...) end)"
+                f"{at}: kumo.spawn_task: no handler is registered for '{event}'\n"
+                f"  register it with kumo.on('{event}', function(...) end)"
             )
         host.spawn(event, args, at)
 
@@ -55,7 +56,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     return out
 
 
-# KumoMTA makes and drops Lua contexts; here one runtime serves for good. Accepted, so that its policies run as they are.
+# KumoMTA makes and drops Lua contexts; here one runtime serves for good. Accepted, so that its policies run.
 _POOL_SETTINGS = (
     "set_max_lua_context_age",
     "set_max_lua_context_use_count",

@@ -69,7 +69,13 @@ def parse_rfc2822(given: str) -> int:
     leap = second == 60  # a leap second counts as the last of its minute
     try:
         at = datetime(
-            year, _MONTHS.index(m["month"]) + 1, int(m["day"]), int(m["hour"]), int(m["minute"]), 59 if leap else second, tzinfo=UTC
+            year,
+            _MONTHS.index(m["month"]) + 1,
+            int(m["day"]),
+            int(m["hour"]),
+            int(m["minute"]),
+            59 if leap else second,
+            tzinfo=UTC,
         )
     except ValueError as e:
         raise ValueError(f"not an RFC 2822 time: {given!r}: {e}") from None
