@@ -30,8 +30,8 @@ from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
 from kumoaudit.runtime.timers import Timers
 
-API_MODULES = ("core", "aaa", "audit")
-LUA_MODULES = ("core",)
+API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics")
+LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
 
 HANDLER_TIMEOUT_S = 10.0
 
@@ -159,11 +159,24 @@ class PolicyHost:
     def export(self, path: str, export: Export) -> None:
         """Make a function callable as *path* (`kumo.time.now`)."""
 
+        most = _most_arguments(export.function)
+
         def call(at: bytes, *args: Any) -> Any:
+            place = self.place_of(at)
             values = args if export.raw else convert.unpack(args[0])
-            return self.to_lua(export.function(convert.text(at), *values))
+            if len(values) > most:
+                raise UsageError(f"{place}: {path}: takes {most:g} argument{'s' * (most != 1)}, got {len(values)}")
+            return self.to_lua(export.function(place, *values))
 
         self._export(path.encode(), self.guard(call), export.raw)
+
+    def place_of(self, at: bytes) -> str:
+        """`file:line` of a call as text. A tail call (`return kumo.f()`) leaves no line; then where its handler is."""
+        if at:
+            return convert.text(at)
+        current = self.handlers.current[-1] if self.handlers.current else ""
+        places = self.handlers.places(current) if current else []
+        return places[0] if places else self.policy_path
 
     def put(self, path: str, value: object) -> None:
         """Set a plain value in the policy's environment (`kumo.version`)."""
@@ -416,6 +429,14 @@ def place_problem(path: str) -> tuple[str, str] | None:
             "choose another directory or give the user write permission",
         )
     return None
+
+
+def _most_arguments(function: Callable[..., Any]) -> float:
+    """How many arguments of the policy an exported function takes (its first is the place of the call)."""
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_flags & 0x04:  # *args
+        return float("inf")
+    return float(code.co_argcount - 1)
 
 
 def _error_text(error: Exception) -> bytes:

@@ -20,7 +20,7 @@ class LogFilter:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], say: Callable[[str], None]) -> LogFilter:
-        """`$KUMOAUDIT_LOG`, else info (debug with `$KUMOAUDIT_DEBUG`). A text that cannot be used is said, not fatal."""
+        """`$KUMOAUDIT_LOG`, else info (debug with `$KUMOAUDIT_DEBUG`). A bad text is said, not fatal."""
         usual = "debug" if environ.get("KUMOAUDIT_DEBUG") else "info"
         try:
             return cls(environ.get(VARIABLE) or usual)
@@ -40,15 +40,16 @@ class LogFilter:
 def _rank(text: str) -> int:
     """The rank of the level that holds for the policy.
 
-    `debug`, `lua=debug`, `kumod=info,lua=debug`: the most specific of lua, kumoaudit (or kumod) and the bare level counts.
-    Other targets are parts of KumoMTA that are not here; they are checked and have no effect.
+    `debug`, `lua=debug`, `kumod=info,lua=debug`: the nearest of lua, kumoaudit, kumod and the bare level counts. Other
+    targets are parts of KumoMTA that are not here; they are checked and have no effect.
     """
     found: dict[str, int] = {}
     for directive in text.split(","):
         target, separator, level = (part.strip() for part in directive.rpartition("="))
         if level.lower() not in LEVELS or (separator and not target):
             raise ValueError(
-                f"'{directive.strip()}' is no log filter; write a level ({', '.join(LEVELS)}) or a list such as 'info,lua=debug'"
+                f"'{directive.strip()}' is no log filter; write a level ({', '.join(LEVELS)}) "
+                "or a list such as 'info,lua=debug'"
             )
         found[target] = LEVELS.index(level.lower())
     for target in (*_TARGETS, ""):

@@ -24,7 +24,7 @@ class Latency:
 
 
 class Timers:
-    """Latencies by label. Any thread. Past 1000 labels new ones are counted as `other`, so that memory stays bounded."""
+    """Latencies by label. Any thread. Past 1000 labels new ones are counted as `other`: memory stays bounded."""
 
     def __init__(self) -> None:
         self._by_label: dict[str, Latency] = {}

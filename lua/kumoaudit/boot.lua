@@ -5,11 +5,12 @@
 
 local cfg = ...
 
-local type, tostring, error, pcall, select, next, pairs = type, tostring, error, pcall, select, next, pairs
+local type, tostring, error, pcall, select, pairs = type, tostring, error, pcall, select, pairs
 local setmetatable, getmetatable, setfenv, getfenv, rawget = setmetatable, getmetatable, setfenv, getfenv, rawget
 local load, unpack = load, unpack
 local getinfo, traceback = debug.getinfo, debug.traceback
-local create, resume, yield, running, status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.running, coroutine.status
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
+local running, status = coroutine.running, coroutine.status
 local format, find, match, sub, gmatch, gsub = string.format, string.find, string.match, string.sub, string.gmatch, string.gsub
 
 local real_require, real_loaded = require, package.loaded
@@ -206,7 +207,10 @@ setmetatable(env, {
 
 local loaded = { bit = bit, string = string, table = table, math = math, io = io, coroutine = coroutine,
   os = env.os, debug = env.debug }
-env.package = { loaded = loaded, preload = {}, path = cfg.policy_dir .. '/?.lua;' .. cfg.policy_dir .. '/?/init.lua;' .. cfg.lua_dir .. '/?.lua', cpath = '' }
+env.package = {
+  loaded = loaded, preload = {}, cpath = '',
+  path = cfg.policy_dir .. '/?.lua;' .. cfg.policy_dir .. '/?/init.lua;' .. cfg.lua_dir .. '/?.lua',
+}
 if cfg.trusted then
   env.package.loadlib, env.package.cpath = package.loadlib, package.cpath
   loaded.ffi, loaded.jit = env.ffi, env.jit
@@ -214,7 +218,10 @@ else
   env.package.loadlib = refuse('package.loadlib', 'it loads C code; run with --trusted')
 end
 
-local BLOCKED = { ffi = true, jit = true, ['jit.util'] = true, ['jit.opt'] = true, python = true, lupa = true, ['string.buffer'] = true, ['table.new'] = true, ['table.clear'] = true }
+local BLOCKED = {
+  ffi = true, jit = true, ['jit.util'] = true, ['jit.opt'] = true, python = true, lupa = true,
+  ['string.buffer'] = true, ['table.new'] = true, ['table.clear'] = true,
+}
 local loading = {}
 
 function env.require(name)
@@ -228,7 +235,7 @@ function env.require(name)
     loaded[name] = real_require(name)
     return loaded[name]
   end
-  if BLOCKED[name] or find(name, '^kumoaudit%.') then
+  if BLOCKED[name] or find(name, '^kumoaudit[%./]') then
     error(format("require '%s': not available to a policy%s", name,
       (name == 'ffi' or name == 'jit') and '; run with --trusted' or ''), 2)
   end
@@ -243,7 +250,8 @@ function env.require(name)
   else
     for template in gmatch(env.package.path, '[^;]+') do
       local path = gsub(template, '%?', (gsub(name, '%.', '/')))
-      local text = read(path)
+      -- `types` holds annotations for editors, no modules.
+      local text = sub(path, 1, #cfg.lua_dir + 7) ~= cfg.lua_dir .. '/types/' and read(path)
       if text then
         local shown, ready = answer(cfg.py.module(path, text))
         local source = '@' .. shown
@@ -342,7 +350,9 @@ end
 --- Add the functions of a Lua module of the host (`kumoaudit.api.NAME`) to the policy's environment.
 function host.install(name)
   local module = real_require('kumoaudit.api.' .. name)
-  module { kumo = kumo, put = host.put, table_at = table_at, py = cfg.py, answer = answer, where = where, pack = pack, host = host }
+  module {
+    kumo = kumo, put = host.put, table_at = table_at, py = cfg.py, answer = answer, where = where, pack = pack, host = host,
+  }
 end
 
 -- Handlers ------------------------------------------------------------------------------------------------------

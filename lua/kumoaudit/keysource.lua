@@ -3,7 +3,7 @@
 local type, tostring, error, next, unpack = type, tostring, error, next, unpack
 local format = string.format
 
-local VAULT = { vault_mount = true, vault_path = true, vault_key = true, vault_address = true, vault_token = true }
+local VAULT = { 'vault_mount', 'vault_path', 'vault_key', 'vault_address', 'vault_token' }
 local FORMS = "\n  forms: 'path', { key_data = '...' }, { event_name = '...', event_args = { ... } }"
 
 --- *resolve(call, source)*: the bytes of *source*; *call* is named in errors, which carry the policy's line.
@@ -22,12 +22,15 @@ return function(host)
       fail('expected a keysource, got a %s' .. FORMS, type(source))
     end
 
-    for name in next, source do
-      if VAULT[name] then
+    for _, name in ipairs(VAULT) do
+      if source[name] ~= nil then
         fail("keysource: the key-value vault (%s) is not offered by this host\n"
           .. "  write the secret to a file that only the host may read and give its path, or fetch it in a handler: "
           .. "{ event_name = '...' }", name)
-      elseif name ~= 'key_data' and name ~= 'event_name' and name ~= 'event_args' then
+      end
+    end
+    for name in next, source do
+      if name ~= 'key_data' and name ~= 'event_name' and name ~= 'event_args' then
         fail('keysource: unknown option %s' .. FORMS, type(name) == 'string' and format("'%s'", name) or tostring(name))
       end
     end

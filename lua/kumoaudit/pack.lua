@@ -4,7 +4,7 @@
 
 local encode = require 'kumoaudit.encode'
 
-local type, tostring, next, rawget, getmetatable = type, tostring, next, rawget, getmetatable
+local type, tostring, tonumber, next, rawget, getmetatable = type, tostring, tonumber, next, rawget, getmetatable
 local format, concat, sort, floor, huge = string.format, table.concat, table.sort, math.floor, math.huge
 local gsub, match = string.gsub, string.match
 local escaped = encode.escaped
@@ -27,7 +27,12 @@ local function number(n)
   elseif n == floor(n) and n > -2 ^ 63 and n < 2 ^ 63 then
     return format('%.0f', n)
   end
-  return format('%.17g', n)
+  -- As few digits as say it exactly: 0.1, not 0.10000000000000001.
+  local text = format('%.15g', n)
+  if tonumber(text) ~= n then
+    text = format('%.16g', n)
+  end
+  return tonumber(text) == n and text or format('%.17g', n)
 end
 
 local value

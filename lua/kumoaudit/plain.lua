@@ -1,6 +1,6 @@
 -- What of a Lua value cannot be written as data, said with its place: checked before a value is encoded.
 
-local type, tostring, next, getmetatable = type, tostring, next, getmetatable
+local type, tostring, next, rawget, getmetatable = type, tostring, next, rawget, getmetatable
 local format, match, huge = string.format, string.match, math.huge
 
 local MAX_DEPTH = 200
@@ -20,8 +20,8 @@ function problem(v, at, depth, open)
   local kind = type(v)
   if kind == 'table' then
     local mt = getmetatable(v)
-    if type(mt) == 'table' and mt.__pack then
-      return nil
+    if type(mt) == 'table' and mt.__pack and depth < MAX_DEPTH then
+      return problem(mt.__pack(v), at, depth + 1, open)
     elseif open[v] then
       return at, 'the table holds itself'
     elseif depth >= MAX_DEPTH then
@@ -31,7 +31,7 @@ function problem(v, at, depth, open)
     for k, item in next, v do
       if type(k) ~= 'string' and type(k) ~= 'number' then
         return at, format('a key is a %s; keys are texts or numbers', type(k))
-      elseif type(k) == 'number' and v[tostring(k)] ~= nil then
+      elseif type(k) == 'number' and rawget(v, tostring(k)) ~= nil then
         return step(at, k), 'the key is there twice, as a number and as a text'
       end
       local where, what = problem(item, step(at, k), depth + 1, open)

@@ -18,6 +18,8 @@ CLOSED = [
     "require 'jit.util'",
     "require 'kumoaudit.boot'",
     "require 'kumoaudit.ring'",
+    "require 'kumoaudit/ring'",
+    "require 'types.kumo'",
     "package.loaded.ffi",
     "package.loaded._G",
     "package.loaders",

@@ -18,8 +18,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     """The functions of this module."""
 
     def secret_file(at: bytes, call: bytes, path: bytes) -> bytes:
-        where = f"{text(at)}: {text(call)}" if at else text(call)
-        return read_file(path, f"{where}: KeySource failed to load data from file")
+        return read_file(path, f"{host.place_of(at)}: {text(call)}: KeySource failed to load data from file")
 
     host.python[b"secret_file"] = host.guard(secret_file)
     out = {}
@@ -47,9 +46,9 @@ def _glob(where: str, pattern: object = None, relative_to: object = None, ttl: o
     if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int | float)):
         raise UsageError(f"{where}: ttl_seconds: expected a number of seconds, got {type_name(ttl)}")
     base = os.path.abspath(relative_to or b".")
-    found = sorted(glob.glob(os.path.join(base, pattern), recursive=True))
+    found = sorted(glob.glob(pattern, root_dir=base, recursive=True))
     if relative_to is None:
-        return found
+        return [os.path.join(base, f) for f in found]
     prefix = base.rstrip(b"/") + b"/"
     return [f.removeprefix(prefix) for f in found]
 

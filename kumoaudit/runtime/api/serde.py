@@ -16,7 +16,7 @@ import orjson
 from kumoaudit.core.errors import UsageError
 from kumoaudit.runtime import convert, toml_writer
 from kumoaudit.runtime.host import Export
-from kumoaudit.runtime.parsers import PARSERS, NotParsed
+from kumoaudit.runtime.parsers import PARSERS
 
 if TYPE_CHECKING:
     from kumoaudit.runtime.host import PolicyHost
@@ -46,7 +46,7 @@ def _reader(tables: _Tables, name: str, call: str, *, is_file: bool) -> Callable
         what = convert.text(given) if is_file else "the text"
         try:
             return tables.of(PARSERS[name](raw))
-        except NotParsed as e:
+        except ValueError as e:
             raise UsageError(f"{at}: {call}: parsing {what} as {name}: {e}") from None
         except RecursionError:
             raise UsageError(f"{at}: {call}: parsing {what} as {name}: nested too deeply") from None

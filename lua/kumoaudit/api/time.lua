@@ -33,7 +33,7 @@ return function(host)
   local function make(kind, sec, nsec)
     local carry = floor(nsec / NS)
     sec, nsec = sec + carry, nsec - carry * NS
-    if not (abs(sec) <= MAX_SECONDS) then
+    if sec ~= sec or abs(sec) > MAX_SECONDS then
       fail('kumo.time: the result is out of range')
     end
     local object = setmetatable({}, kind)
@@ -144,20 +144,13 @@ return function(host)
   local function before(a, b)
     return seconds_of[a] < seconds_of[b] or (seconds_of[a] == seconds_of[b] and nanos_of[a] < nanos_of[b])
   end
-  local function ordered(kind, what)
-    kind.__eq = same
-    function kind.__lt(a, b)
-      if not (is(a, kind) and is(b, kind)) then
-        fail('a %s compares only with a %s, got %s and %s', what, what, shown(a), shown(b))
-      end
-      return before(a, b)
-    end
+  -- Lua itself refuses to compare objects of two kinds.
+  for _, kind in ipairs { Delta, Time } do
+    kind.__eq, kind.__lt = same, before
     function kind.__le(a, b)
-      return not kind.__lt(b, a)
+      return not before(b, a)
     end
   end
-  ordered(Delta, 'TimeDelta')
-  ordered(Time, 'Time')
 
   function Delta.__add(a, b)
     if is(a, Delta) and is(b, Time) then
