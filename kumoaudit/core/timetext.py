@@ -16,34 +16,31 @@ _RFC3339 = re.compile(
 )
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?$")
 
-_second = -1
-_text = ""
+# The last second asked and its text, in one object: a racing thread renders twice at worst, it never pairs a second
+# with another's text.
+_last = ("", "")
 
 
-def _utc_second(second: int) -> str:
-    """`2026-11-20T08:41:02`, remembered for the last second asked (events come in runs)."""
-    global _second, _text
-    if second != _second:
-        t = time.gmtime(second)
-        # One assignment of each: a racing thread renders twice at worst, it never pairs a text with another second.
+def _utc_second(digits: str) -> str:
+    """`2026-11-20T08:41:02` for the digits of a second, remembered (events come in runs)."""
+    global _last
+    seen, text = _last
+    if seen != digits:
+        t = time.gmtime(int(digits))
         text = f"{t.tm_year:04d}-{t.tm_mon:02d}-{t.tm_mday:02d}T{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
-        _text = text
-        _second = second
-        return text
-    text = _text
-    return text if _second == second else _utc_second(second)
+        _last = (digits, text)
+    return text
 
 
 def rfc3339(time_ns: int, *, least_digits: int = 3) -> str:
     """UTC with `Z` and the fewest of *least_digits*, 3, 6 or 9 decimals that are exact (0 <= time_ns)."""
-    second, frac = divmod(time_ns, NS)
-    if frac % 1000:
-        return f"{_utc_second(second)}.{frac:09d}Z"
-    if frac % 1_000_000:
-        return f"{_utc_second(second)}.{frac // 1000:06d}Z"
-    if frac or least_digits:
-        return f"{_utc_second(second)}.{frac // 1_000_000:03d}Z"
-    return f"{_utc_second(second)}Z"
+    digits = str(time_ns) if time_ns >= NS else f"{time_ns:010d}"
+    second, fraction = digits[:-9], digits[-9:]
+    if fraction[6:] == "000":
+        fraction = fraction[:6] if fraction[3:6] != "000" else fraction[:3]
+        if fraction == "000" and not least_digits:
+            return f"{_utc_second(second)}Z"
+    return f"{_utc_second(second)}.{fraction}Z"
 
 
 def local_time(time_ns: int, zone: timezone | None = None) -> str:

@@ -117,7 +117,9 @@ class PolicyHost:
             package.path, package.cpath = dir .. '/?.lua', ''
             -- The path of one event is one long trace with many constants; the defaults are made for short ones.
             require('jit.opt').start('maxrecord=16000', 'maxirconst=4000', 'maxtrace=4000', 'maxsnap=2000',
-              'maxmcode=32768', 'sizemcode=256')""",
+              'maxmcode=32768', 'sizemcode=256',
+              -- Hoisting values out of so long a loop leaves it without registers: then it is not compiled at all.
+              '-loop')""",
             lua_dir.encode(),
         )
         python: dict[bytes, Callable[..., Any]] = {
