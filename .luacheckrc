@@ -9,4 +9,4 @@ files['lua/policy-extras'] = { read_globals = { 'kumo', 'audit' } }
 files['lua/types'] = { globals = { 'kumo', 'audit', '_VALIDATING_CONFIG' }, ignore = { '212', '241' } }
 
 -- What a policy gets of the standard library is put together here.
-files['lua/kumoaudit/boot.lua'] = { globals = { 'string', 'table' } }
+files['lua/kumoaudit/sandbox.lua'] = { globals = { 'string', 'table' } }
