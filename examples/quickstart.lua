@@ -15,10 +15,7 @@ kumo.on('init', function()
     description = 'Login failed for mallory: wrong password',
   }
 
-  -- An event of the application, with its own fields filled in.
+  -- Events of the application, with the fields of their logger filled in.
   billing:log { user = 'alice', tag = 'invoice-1042', description = 'Invoice 1042 paid' }
   billing:warning('Invoice %d is %d days late', 1043, 12)
-
-  print 'Recorded. See everything:       kumoaudit query'
-  print '          Only what is alarming: kumoaudit query --severity ALARM'
 end)
