@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from kumoaudit.core.clock import SystemClock
 from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
 from kumoaudit.core.predicate import to_text
 from kumoaudit.pipeline.build import Pipeline
+from kumoaudit.pipeline.notices import host_event
 from kumoaudit.runtime.host import PolicyHost
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
@@ -47,9 +49,12 @@ class Daemon:
         self.pipeline = Pipeline(data_dir, node or os.uname().nodename, RealDisk(), SystemClock(), say)
         self.host = PolicyHost(policy, self.pipeline, say, trusted=trusted)
         self._policy = policy
-        self._done = threading.Event()
+        # What the main thread waits for: a signal's number, or 0 when the policy has ended. A handler of a signal may
+        # interrupt anything on that thread, so it only puts: a lock it took could be one that the thread holds.
+        self._news: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._signal = 0
         self._error: KumoauditError | None = None
+        self._has_crashed = False
         self._closed = threading.Lock()
         self.pipeline.on_first_log.append(self._first_record)
 
@@ -62,9 +67,8 @@ class Daemon:
         watchdog.start()
         worker = threading.Thread(target=self._work, args=(script_args,), name="policy", daemon=True)
         worker.start()
-        # The main thread only waits, in short steps, so that a signal is seen at once.
-        while not self._done.wait(0.2):
-            pass
+        while self._next() == signal.SIGHUP:
+            self._reopen()
         self.host.stopping.set()
         deadline = time.monotonic() + _POLICY_STOP_S
         while worker.is_alive() and time.monotonic() < deadline and self._signal != -1:
@@ -100,8 +104,11 @@ class Daemon:
             # Asked to stop: a handler that was cut short is no failure.
             if not self.host.stopping.is_set():
                 self._error = e
+        except Exception:
+            self._has_crashed = True
+            raise
         finally:
-            self._done.set()
+            self._news.put(0)
 
     def _configure(self, event: str) -> None:
         if self.host.has(event):
@@ -152,17 +159,27 @@ class Daemon:
     # -- the end ------------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            for route in self.pipeline.open_routes:
-                route.writer.reopen()
-            return
-        if self._signal:
+        if number != signal.SIGHUP:
             # A second time: stop now, count what is left.
-            self._signal = -1
-        else:
-            self._signal = number
-        self.host.stopping.set()
-        self._done.set()
+            self._signal = -1 if self._signal else number
+        self._news.put(number)
+
+    def _reopen(self) -> None:
+        """Every log goes on in a new file; the record of it is made on the housekeeping thread, which may wait."""
+        pipeline = self.pipeline
+        for route in pipeline.open_routes:
+            route.writer.reopen()
+        detail: dict[str, object] = {"reason": "SIGHUP", "logs": [r.spec.name for r in pipeline.open_routes]}
+        event = host_event(pipeline.clock, pipeline.node, "audit_reopen", "files are reopened: SIGHUP", detail)
+        pipeline.housekeeping.announce(event, "")
+
+    def _next(self) -> int:
+        # In short steps, so that a signal is seen at once.
+        while True:
+            try:
+                return self._news.get(timeout=0.2)
+            except queue.Empty:
+                continue
 
     def recorded(self) -> int:
         """Events that at least one log took, the host's own apart."""
@@ -183,7 +200,7 @@ class Daemon:
                 signal.Signals(abs(self._signal)).name if self._signal > 0 else ("error" if self._error else "done")
             )
             self.pipeline.host("audit_stop", f"the host stops: {reason}", self._counts(reason))
-            left = self.pipeline.close(1.0 if self._signal == -1 else 10.0)
+            left = self.pipeline.close(is_hurried=lambda: self._signal == -1)
         for name, count in left.items():
             say(f"log '{name}': {count} records stay in the ring and are written at the next start")
         if self._error is None and self.pipeline.default is not None and not self._signal and not is_script:
@@ -195,7 +212,7 @@ class Daemon:
 
     def _report(self) -> int:
         if self._error is None:
-            return self.host.exit_code or 0
+            return 3 if self._has_crashed else self.host.exit_code or 0
         say(str(self._error))
         if isinstance(self._error, PolicyError) and os.environ.get("KUMOAUDIT_DEBUG"):
             say(self._error.traceback)
@@ -225,6 +242,8 @@ class Daemon:
         """Called by the watchdog: record it, drain, end the process for its supervisor to restart."""
         if not self._closed.acquire(blocking=False):
             return
+        # Lua is lost: its path must not be made anew when the first log opens only now.
+        self.pipeline.on_change.clear()
         say(f"{text}\n  a loop without end? the host drains its logs and stops (handler_timeout)")
         try:
             self.pipeline.host("handler_stuck", text, {"handler": handler, "seconds": self.host.handler_timeout_s})

@@ -206,7 +206,7 @@ def _h(name: str, severity: str, about: str) -> EventType:
 
 _HOST = (
     _h("audit_start", "INFO", "the host began to record"),
-    _h("audit_stop", "INFO", "the host stopped; counts of what was recorded, dropped and left in the rings"),
+    _h("audit_stop", "INFO", "the host stopped, and why; counts of what was recorded, filtered and dropped"),
     _h("audit_config", "INFO", "digests of the policy and of the configuration in force"),
     _h("audit_recovered", "WARNING", "a start after a crash: lines taken from the ring, bytes cut from the segment"),
     _h("audit_gap", "ALARM", "records were lost: after which number, how many, when, why"),

@@ -89,8 +89,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     `lines` ends with a newline (or is empty, when a commit has nothing new to say). `extra` are lines of the writer
     itself that follow them: they are in no ring. `block` and `start` say where the lines begin in ring `ring_id`.
-    With `commit` the sink makes them final and returns a mark. `prepared` is what `Sink.prepare(lines)` gave. `dropped` is
-    how many of the losses counted against the block are told by the time that the whole batch is committed.
+    With `commit` the sink makes them final and returns a mark. `prepared` is what `Sink.prepare(lines)` gave. `dropped`
+    of the losses counted against the block are told when the whole batch is committed.
     """
 
     lines: memoryview

@@ -16,31 +16,35 @@ _RFC3339 = re.compile(
 )
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?$")
 
-# The last second asked and its text, in one object: a racing thread renders twice at worst, it never pairs a second
-# with another's text.
-_last = ("", "")
-
-
-def _utc_second(digits: str) -> str:
-    """`2026-11-20T08:41:02` for the digits of a second, remembered (events come in runs)."""
-    global _last
-    seen, text = _last
-    if seen != digits:
-        t = time.gmtime(int(digits))
-        text = f"{t.tm_year:04d}-{t.tm_mon:02d}-{t.tm_mday:02d}T{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
-        _last = (digits, text)
-    return text
+# Begin and text of the last second asked (events come in runs). One object: a racing thread renders twice at worst, it
+# never pairs a second with another's text.
+_last = (0, "1970-01-01T00:00:00.")
 
 
 def rfc3339(time_ns: int, *, least_digits: int = 3) -> str:
     """UTC with `Z` and the fewest of *least_digits*, 3, 6 or 9 decimals that are exact (0 <= time_ns)."""
-    digits = str(time_ns) if time_ns >= NS else f"{time_ns:010d}"
-    second, fraction = digits[:-9], digits[-9:]
-    if fraction[6:] == "000":
-        fraction = fraction[:6] if fraction[3:6] != "000" else fraction[:3]
-        if fraction == "000" and not least_digits:
-            return f"{_utc_second(second)}Z"
-    return f"{_utc_second(second)}.{fraction}Z"
+    begin, text = _last
+    fraction = time_ns - begin
+    if not 0 <= fraction < NS:
+        text, fraction = _begin_second(time_ns)
+    if fraction % 1000:
+        digits = str(fraction)
+        return f"{text}{digits}Z" if len(digits) == 9 else f"{text}{digits:0>9}Z"
+    if fraction % 1_000_000:
+        return f"{text}{fraction // 1000:06d}Z"
+    if fraction or least_digits:
+        return f"{text}{fraction // 1_000_000:03d}Z"
+    return f"{text[:-1]}Z"
+
+
+def _begin_second(time_ns: int) -> tuple[str, int]:
+    """The text of another second, with the point behind it, and the nanoseconds since it began."""
+    global _last
+    second, fraction = divmod(time_ns, NS)
+    t = time.gmtime(second)
+    text = f"{t.tm_year:04d}-{t.tm_mon:02d}-{t.tm_mday:02d}T{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}."
+    _last = (second * NS, text)
+    return text, fraction
 
 
 def local_time(time_ns: int, zone: timezone | None = None) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from kumoaudit.core.catalog import HOST_TYPES
-from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, RecordRefused
+from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, RecordRefused, StorageFault
 from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import AnyOf, Predicate
 from kumoaudit.core.protocols import Clock, Disk
@@ -58,6 +59,7 @@ class Pipeline:
         self.totals = Totals()
         self.routes: list[Route] = []
         self.default: Route | None = None
+        self._in_order: tuple[Route, ...] = ()
         self.on_change: list[Callable[[], None]] = []
         self.on_first_log: list[Callable[[], None]] = []
         self.is_closing = False
@@ -105,10 +107,21 @@ class Pipeline:
             return self.default or self._open_default()
 
     def _open_default(self) -> Route:
-        self.disk.makedirs(os.path.join(self.data_dir, "spool"))
-        self._lock = DirectoryLock(self.disk, os.path.join(self.data_dir, "lock"), self.data_dir, "data directory")
+        try:
+            self.disk.makedirs(os.path.join(self.data_dir, "spool"))
+        except OSError as e:
+            raise StorageFault(
+                f"data directory {self.data_dir}: {e.strerror} (running as uid {os.geteuid()})\n"
+                "  free space, make it writable, or choose another --data-dir"
+            ) from None
+        lock = DirectoryLock(self.disk, os.path.join(self.data_dir, "lock"), self.data_dir, "data directory")
         place = os.path.join(self.data_dir, DEFAULT_LOG)
-        self.default = self._open(RouteSpec(DEFAULT_LOG, Plan(), NOBODY, "segments", place, at="default"))
+        try:
+            self.default = self._open(RouteSpec(DEFAULT_LOG, Plan(), NOBODY, "segments", place, at="default"))
+        except BaseException:
+            lock.release()
+            raise
+        self._lock = lock
         self.housekeeping.start()
         self._changed()
         for callback in self.on_first_log:
@@ -153,6 +166,9 @@ class Pipeline:
         return route
 
     def _changed(self) -> None:
+        self._in_order = (*self.routes, *([self.default] if self.default else []))
+        for route in self._in_order:
+            route.max_line_bytes = min(self.max_event_bytes, route.ring.block_bytes)
         for i, route in enumerate(self.routes):
             alone = route.spec.claims_alone
             is_alone = alone is not None and len(self.routes) == 1
@@ -176,7 +192,15 @@ class Pipeline:
             )
             for r in self.open_routes
         ]
-        write_registry(self.disk, self.data_dir, merge(read_registry(self.disk, self.data_dir), self.node, entries))
+        before = read_registry(self.disk, self.data_dir)
+        now = merge(before, self.node, entries)
+        if now == before:
+            return
+        try:
+            write_registry(self.disk, self.data_dir, now)
+        except OSError as e:
+            # A full disk never stops a start; the logs are found by their directories too.
+            self.say(f"{self.data_dir}: the registry of logs could not be written: {(e.strerror or str(e)).lower()}")
 
     @property
     def open_routes(self) -> list[Route]:
@@ -189,52 +213,56 @@ class Pipeline:
         """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not."""
         if not event.node:
             event = replace(event, node=self.node)
-        default = self._ensure_default()
+        default = self.default or self._ensure_default()
         is_own = event.kind == "system" and event.type in HOST_TYPES
-        lines: dict[PythonEncoder, bytes] = {}
-        refused: list[str] = []
-        meant = took = False
-        for route in self.routes:
-            if route.claims is None or route.claims(event):
+        meant = took = lost = False
+        refused = ""
+        encoder: PythonEncoder | None = None
+        line = b""
+        for route in self._in_order:
+            if route is default:
+                if meant and not is_own:
+                    break
+            elif route.claims is None or route.claims(event):
                 meant = True
-                if route.encoder.takes(event):
-                    took = self._put(route, event, lines, refused) or took
-        if is_own or not meant:
-            took = self._put(default, event, lines, refused) or took
+                if not route.encoder.takes(event):
+                    continue
+            else:
+                continue
+            if route.encoder is not encoder:
+                # Logs with equal plans share an encoder, and so a line.
+                encoder = route.encoder
+                line = encoder.line(event)
+            if len(line) > route.max_line_bytes:
+                line = self._cut(route, event, len(line))
+            try:
+                if route.put(line, event.time_ns):
+                    took = True
+                else:
+                    lost = True
+            except RecordRefused as e:
+                refused = f"{refused}; {e}" if refused else str(e)
         if is_own:
             self.totals.own += 1
         elif took:
             self.totals.recorded += 1
-        elif not refused:
+        elif not (refused or lost):
             self.totals.filtered += 1
         if refused and not (is_own and took):
-            raise RecordRefused("; ".join(refused))
+            raise RecordRefused(refused)
         return took
 
-    def _put(self, route: Route, event: Event, lines: dict[PythonEncoder, bytes], refused: list[str]) -> bool:
-        line = lines.get(route.encoder)
-        if line is None:
-            line = route.encoder.line(event)
-            if len(line) > self.max_event_bytes:
-                line = self._cut(route.encoder, event, len(line))
-            lines[route.encoder] = line
-        try:
-            return route.put(line, event.time_ns)
-        except RecordRefused as e:
-            refused.append(str(e))
-            return False
-
-    def _cut(self, encoder: PythonEncoder, event: Event, size: int) -> bytes:
+    def _cut(self, route: Route, event: Event, size: int) -> bytes:
         """An event that is too long is recorded all the same, with its longest texts cut, and the log says so."""
-        limit = self.max_event_bytes
-        cut = cut_to(event, limit, encoder.line)
+        limit = route.max_line_bytes
+        cut = cut_to(event, limit, route.encoder.line)
         if event.type != "event_truncated":
             self.host(
                 "event_truncated",
                 f"event {event.id} of {size} bytes was cut to max_event_size ({limit} bytes)",
                 {"event": event.id, "bytes": size, "limit": limit},
             )
-        return encoder.line(cut)
+        return route.encoder.line(cut)
 
     def host(self, kind: str, description: str, detail: dict[str, object] | None = None) -> None:
         """Record something about the host itself; that a log cannot take it is said, never raised."""
@@ -251,7 +279,9 @@ class Pipeline:
             try:
                 route.put(route.encoder.line(event), event.time_ns)
             except RecordRefused as e:
-                self.say(f"{event.type} could not be recorded: {e}")
+                # A log that has been closed already is no news while the host stops.
+                if not route.ring.closed:
+                    self.say(f"{event.type} could not be recorded: {e}")
 
     @staticmethod
     def _wants(route: Route, event: Event) -> bool:
@@ -260,28 +290,33 @@ class Pipeline:
     # -- the end ------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Everything acknowledged so far is in the files. Raises OSError."""
+        """Everything acknowledged so far is in the files. Raises RecordRefused."""
         for route in self.open_routes:
             route.writer.flush()
 
-    def close(self, timeout_s: float = STOP_TIMEOUT_S) -> dict[str, int]:
-        """Write what is left and finish every log, the default one last; what stayed in a ring, by log."""
+    def close(
+        self, timeout_s: float = STOP_TIMEOUT_S, is_hurried: Callable[[], bool] = lambda: False
+    ) -> dict[str, int]:
+        """Write what is left and finish every log, the default one last; what stayed in a ring, by log.
+
+        The time is for all logs together; *is_hurried* is asked meanwhile, and True leaves each log a second at most.
+        """
         self.is_closing = True
         left: dict[str, int] = {}
-        for route in reversed(self.open_routes):
+        give_up = time.monotonic() + timeout_s
+        logs = [*reversed(self.routes), *([self.default] if self.default else [])]
+        for route in logs:
             if route is self.default:
-                self.housekeeping.stop()
-                continue
-            left |= self._close(route, timeout_s)
-        if self.default:
-            left |= self._close(self.default, timeout_s)
+                self.housekeeping.stop(max(0.1, give_up - time.monotonic()))
+            # The last ones get a little even when the first took it all: a disk that works is done by then.
+            left |= self._close(route, max(0.5, give_up - time.monotonic()), is_hurried)
         if self._lock:
             self._lock.release()
         return left
 
     @staticmethod
-    def _close(route: Route, timeout_s: float) -> dict[str, int]:
+    def _close(route: Route, timeout_s: float, is_hurried: Callable[[], bool] = lambda: False) -> dict[str, int]:
         route.ring.refuse_from_now_on()
-        waiting = route.writer.stop(timeout_s)
+        waiting = route.writer.stop(timeout_s, is_hurried)
         route.ring.close()
         return {route.spec.name: waiting} if waiting else {}

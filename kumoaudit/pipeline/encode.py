@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -53,32 +54,46 @@ def claims_test(claims: Predicate, values: Fill) -> Any:
     return lambda event: test(fill(values, event), 0)
 
 
-def cut_to(event: Event, max_bytes: int, encode: Any) -> Event:
+# Texts up to this many characters are never cut.
+_SHORT = 64
+# What the note about a cut takes in the line, roughly: its size and its sha256.
+_NOTE_BYTES = 200
+_MOST_BYTES_A_CHARACTER = 6
+
+
+def cut_to(event: Event, max_bytes: int, encode: Callable[[Event], bytes]) -> Event:
     """*event* with its longest texts cut until `encode(event)` has at most *max_bytes*.
 
     What was cut keeps its size in bytes and its sha256 in `detail.truncated`, so the original can be recognised.
     """
-    originals: dict[str, str] = {}
+    has_structs = True
     while (over := len(encode(event)) - max_bytes) > 0:
         sizes = {name: len(getattr(event, name) or "") for name in ("description", *TEXT_FIELDS)}
         longest = max(sizes, key=lambda name: sizes[name])
-        text = getattr(event, longest) or ""
-        if len(text) <= 64:
+        length = sizes[longest]
+        if length <= _SHORT or (has_structs and sum(sizes.values()) * _MOST_BYTES_A_CHARACTER < over):
             # The bulk is in a struct: keep only its size and hash.
-            event = _without_structs(event)
-            if len(encode(event)) > max_bytes:
+            if not has_structs:
                 return event
+            event, has_structs = _without_structs(event), False
             continue
-        originals.setdefault(longest, text)
-        # Room for the note about the cut, written once per field.
-        kept = text[: max(32, len(text) - over - 200)]
-        event = msgspec.structs.replace(event, **{longest: kept, "detail": _note(event.detail, originals)})
+        text = getattr(event, longest)
+        stored = len(encode(event)) - len(encode(msgspec.structs.replace(event, **{longest: ""})))
+        excess = -(-(over + _NOTE_BYTES) * length // max(1, stored))
+        kept = text[: max(_SHORT // 2, length - excess)]
+        event = msgspec.structs.replace(event, **{longest: kept, "detail": _note(event.detail, longest, text)})
     return event
 
 
-def _note(detail: dict[str, Any] | None, originals: dict[str, str]) -> dict[str, Any]:
-    notes = {name: _digest(text.encode("utf-8", "surrogateescape")) for name, text in originals.items()}
-    return {**(detail or {}), "truncated": {**(detail or {}).get("truncated", {}), **notes}}
+def _note(detail: dict[str, Any] | None, name: str, text: str) -> dict[str, Any]:
+    noted = _truncated(detail)
+    # Cut a second time: the note is about the original.
+    return {**(detail or {}), "truncated": {name: _digest(text.encode("utf-8", "surrogateescape")), **noted}}
+
+
+def _truncated(detail: dict[str, Any] | None) -> dict[str, Any]:
+    noted = (detail or {}).get("truncated")
+    return noted if isinstance(noted, dict) else {}
 
 
 def _digest(raw: bytes) -> dict[str, Any]:
@@ -86,7 +101,7 @@ def _digest(raw: bytes) -> dict[str, Any]:
 
 
 def _without_structs(event: Event) -> Event:
-    notes = dict((event.detail or {}).get("truncated", {}))
+    notes = dict(_truncated(event.detail))
     for name in ("detail", "metadata"):
         struct = getattr(event, name)
         if struct:

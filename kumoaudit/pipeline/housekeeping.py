@@ -35,11 +35,11 @@ class Housekeeping:
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Pass on what is waiting, then end."""
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Pass on what is waiting, then end; a log that does not take it holds up the host no longer than that."""
         if self._thread:
             self._inbox.put(None)
-            self._thread.join()
+            self._thread.join(timeout_s)
             self._thread = None
 
     def announce(self, event: Event, origin: str) -> None:
@@ -58,14 +58,20 @@ class Housekeeping:
                 item = self._inbox.get(timeout=ROUND_S)
             except queue.Empty:
                 waited += ROUND_S
-                self.look_at_clock()
+                self._do(self.look_at_clock)
                 if waited >= SPACE_EVERY_S:
                     waited = 0.0
-                    self.look_at_space()
+                    self._do(self.look_at_space)
                 continue
             if item is None:
                 return
-            self._pipeline.tell_others(*item)
+            self._do(self._pipeline.tell_others, *item)
+
+    def _do(self, action: Callable[..., None], *args: object) -> None:
+        try:
+            action(*args)
+        except Exception as e:  # noqa: BLE001 - one log's trouble must not end the thread that all of them need
+            self._say(f"housekeeping: {e}")
 
     def look_at_clock(self) -> None:
         """Record it when wall time and monotonic time have moved apart by more than a second."""

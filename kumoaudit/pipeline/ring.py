@@ -4,9 +4,8 @@ A line is acknowledged by the store of `used` in its block's slot: from there on
 The same append exists in Lua (`lua/kumoaudit/ring.lua`), on the same header under the same mutex, which gives one
 total order over both languages. The layout is in `segments.spool`.
 
-Rules that keep it true: nothing calls Python while the mutex is held; Python threads take a `threading.Lock` first and
-call the mutex through `PyDLL` (or one would wait for the mutex with the GIL while its owner waits for the GIL); the
-mutex lies in private memory, so that it never outlives the process.
+Rules that keep it true: Lua calls no Python while it holds the mutex; no thread waits for the mutex while it holds the
+GIL; the mutex lies in private memory, so that it never outlives the process.
 """
 
 from __future__ import annotations
@@ -50,12 +49,29 @@ from kumoaudit.segments.spool import (
     BlockState,
 )
 
-_LIBC = ctypes.PyDLL(None)
-_lock_mutex = _LIBC.pthread_mutex_lock
-_unlock_mutex = _LIBC.pthread_mutex_unlock
-_lock_mutex.argtypes = _unlock_mutex.argtypes = [ctypes.c_void_p]
+# Held for a moment only, so mostly free: tried with the GIL held (cheap), waited for without it. Whoever waited with
+# the GIL would wait for an owner that needs the GIL to go on.
+_try_mutex = ctypes.PyDLL(None)["pthread_mutex_trylock"]
+_wait_for_mutex = ctypes.CDLL(None)["pthread_mutex_lock"]
+_unlock_mutex = ctypes.PyDLL(None)["pthread_mutex_unlock"]
 
 _SLOT_WORDS = 8
+
+
+class _Mutex:
+    """The mutex of a ring as Python holds it; `with` blocks are short and call nothing that could wait."""
+
+    def __init__(self) -> None:
+        self._memory = (ctypes.c_uint64 * 16)()
+        self.address = ctypes.addressof(self._memory)
+        self.ref = ctypes.byref(self._memory)
+
+    def __enter__(self) -> None:
+        if _try_mutex(self.ref):
+            _wait_for_mutex(self.ref)
+
+    def __exit__(self, *_: object) -> None:
+        _unlock_mutex(self.ref)
 
 
 class Ring:
@@ -74,7 +90,12 @@ class Ring:
             self._map[:HEADER_BYTES] = _new_header(spec)
         else:
             self._fd = _open_or_make(disk, path, spec)
-            self._map = disk.map(self._fd, disk.fstat(self._fd).st_size, writable=True)
+            try:
+                self._map = disk.map(self._fd, disk.fstat(self._fd).st_size, writable=True)
+            except OSError as e:
+                disk.close(self._fd)
+                kind = NoMapping if e.errno in _NO_MAPPING else StorageFault
+                raise kind(f"{path}: cannot be mapped: {e.strerror}") from None
         self._mem = memoryview(self._map)
         self._h = self._mem[:SLOTS_AT].cast("Q")
         self.block_bytes, self.blocks, self.ring_id = self._h[H_BLOCK_BYTES], self._h[H_BLOCKS], self._h[H_RING_ID]
@@ -82,16 +103,15 @@ class Ring:
         self.same_boot = (self._h[H_BOOT], self._h[H_BOOT_HIGH]) == spool.boot_id()
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._anchor)
-        self._mutex = (ctypes.c_uint64 * 16)()
-        self.mutex_address = ctypes.addressof(self._mutex)
-        self._py = threading.Lock()
+        self._mutex = _Mutex()
+        self.mutex_address = self._mutex.address
         self._room = threading.Condition()
         self.kick = threading.Event()
         self.flush_wanted = False
         self.closed = False
         self.trouble = ""
         """Why the writer cannot write just now; part of the error that a refused caller gets."""
-        self._max_waiting = spec.ring.max_waiting
+        self._max_waiting = None if spec.ring.max_waiting is None else max(1, spec.ring.max_waiting)
         self._recount()
 
     def _recount(self) -> None:
@@ -102,7 +122,8 @@ class Ring:
         slots[at + S_COUNT] = bytes(self.view(current, 0, slots[at + S_USED])).count(b"\n")
         self._turned_count = sum(slots[b % self.blocks * _SLOT_WORDS + S_COUNT] for b in range(freed, current))
         self._in_file = 0
-        h[H_LIMIT] = INT64_MAX if self._max_waiting is None else max(1, self._max_waiting)
+        # With a limit the first append asks `turn`, which knows how many of earlier blocks still wait.
+        h[H_LIMIT] = INT64_MAX if self._max_waiting is None else 0
 
     # -- producers ----------------------------------------------------------------------------------------------
 
@@ -113,25 +134,29 @@ class Ring:
         `block_timeout`). Raises RecordRefused when it cannot be put there and the caller must know.
         """
         n = len(line)
-        h, slots, size, blocks = self._h, self._slots, self.block_bytes, self.blocks
-        mutex = self.mutex_address
+        h, slots, size, mutex = self._h, self._slots, self.block_bytes, self._mutex.ref
+        if not 0 <= time_ns <= INT64_MAX:
+            time_ns = 0 if time_ns < 0 else INT64_MAX
         while True:
-            with self._py:
-                _lock_mutex(mutex)
-                k = h[H_CURRENT] % blocks
-                i = k * 8
-                at = slots[i + 1]
-                if at + n <= size and slots[i + 4] < h[H_LIMIT] and not self.closed:
+            # `with self._mutex`, written out: this is called for every record.
+            if _try_mutex(mutex):
+                _wait_for_mutex(mutex)
+            try:
+                k = h[H_CURRENT] % self.blocks
+                i = k * _SLOT_WORDS
+                at, count = slots[i + 1], slots[i + 4]
+                # A closed ring has a limit of 0.
+                if at + n <= size and count < h[H_LIMIT]:
                     begin = HEADER_BYTES + k * size + at
                     self._mem[begin : begin + n] = line
                     if time_ns < slots[i + 2]:
                         slots[i + 2] = time_ns
                     if time_ns > slots[i + 3]:
                         slots[i + 3] = time_ns
-                    slots[i + 4] += 1
+                    slots[i + 4] = count + 1
                     slots[i + 1] = at + n
-                    _unlock_mutex(mutex)
                     return True
+            finally:
                 _unlock_mutex(mutex)
             if not self.turn(n, time_ns):
                 return False
@@ -144,6 +169,7 @@ class Ring:
         if n > self.block_bytes:
             raise RecordRefused(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
         spec = self.spec
+        time_ns = min(max(0, time_ns), INT64_MAX)
         give_up = 0.0
         with self._room:
             while True:
@@ -165,60 +191,52 @@ class Ring:
                     why = self.trouble or "its writer does not keep up"
                     waited = duration_text(spec.block_timeout_ns)
                     raise RecordRefused(f"log '{spec.name}' did not take the record within {waited}: {why}")
-                self._room.wait(give_up - now)
+                self._room.wait(min(give_up - now, threading.TIMEOUT_MAX))
 
     def _make_room(self, n: int) -> bool:
         h, slots = self._h, self._slots
-        with self._py:
-            _lock_mutex(self.mutex_address)
-            try:
-                current = h[H_CURRENT]
-                at = current % self.blocks * _SLOT_WORDS
-                fits = slots[at + S_USED] + n <= self.block_bytes
-                if self._max_waiting is not None:
-                    waiting = self._turned_count + slots[at + S_COUNT] - self._in_file
-                    if waiting >= self._max_waiting:
-                        return False
-                    h[H_LIMIT] = slots[at + S_COUNT] + self._max_waiting - waiting
-                if fits:
-                    return True
-                if current + 1 - h[H_FREED] >= self.blocks:
+        with self._mutex:
+            current = h[H_CURRENT]
+            at = current % self.blocks * _SLOT_WORDS
+            fits = slots[at + S_USED] + n <= self.block_bytes
+            if self._max_waiting is not None:
+                waiting = self._turned_count + slots[at + S_COUNT] - self._in_file
+                if waiting >= self._max_waiting:
                     return False
-                self._turned_count += slots[at + S_COUNT]
-                if self._max_waiting is not None:
-                    h[H_LIMIT] -= slots[at + S_COUNT]
-                after = (current + 1) % self.blocks * _SLOT_WORDS
-                for word in (S_USED, S_TIME_MAX, S_COUNT, S_DROPPED, S_DROP_MAX):
-                    slots[after + word] = 0
-                slots[after + S_TIME_MIN] = slots[after + S_DROP_MIN] = INT64_MAX
-                slots[after + S_BLOCK] = current + 1
-                h[H_CURRENT] = current + 1
-                self.kick.set()
+                h[H_LIMIT] = slots[at + S_COUNT] + self._max_waiting - waiting
+            if fits:
                 return True
-            finally:
-                _unlock_mutex(self.mutex_address)
+            if current + 1 - h[H_FREED] >= self.blocks:
+                return False
+            self._turned_count += slots[at + S_COUNT]
+            if self._max_waiting is not None:
+                h[H_LIMIT] -= slots[at + S_COUNT]
+            after = (current + 1) % self.blocks * _SLOT_WORDS
+            for word in (S_USED, S_TIME_MAX, S_COUNT, S_DROPPED, S_DROP_MAX):
+                slots[after + word] = 0
+            slots[after + S_TIME_MIN] = slots[after + S_DROP_MIN] = INT64_MAX
+            slots[after + S_BLOCK] = current + 1
+            h[H_CURRENT] = current + 1
+        self.kick.set()
+        return True
 
     def _count_drop(self, time_ns: int) -> None:
         """Count a loss in the slot of the open block: that is where in the log the gap belongs, and it survives."""
         h, slots = self._h, self._slots
-        with self._py:
-            _lock_mutex(self.mutex_address)
+        with self._mutex:
             at = h[H_CURRENT] % self.blocks * _SLOT_WORDS
             slots[at + S_DROPPED] += 1
             slots[at + S_DROP_MIN] = min(slots[at + S_DROP_MIN], time_ns)
             slots[at + S_DROP_MAX] = max(slots[at + S_DROP_MAX], time_ns)
-            _unlock_mutex(self.mutex_address)
 
     # -- the consumer -------------------------------------------------------------------------------------------
 
     def state(self, block: int) -> tuple[int, BlockState]:
         """The number of the open block, and the slot that block *block* lies in."""
         at = block % self.blocks * _SLOT_WORDS
-        with self._py:
-            _lock_mutex(self.mutex_address)
+        with self._mutex:
             current = self._h[H_CURRENT]
             words = self._slots[at : at + _SLOT_WORDS].tolist()
-            _unlock_mutex(self.mutex_address)
         return current, BlockState(*words)
 
     def view(self, block: int, start: int, end: int) -> memoryview:
@@ -258,17 +276,13 @@ class Ring:
         self._mem[at : at + len(raw)] = raw
         self._h[H_MARK] = index
 
-    def settle_drops(self, block: int, count: int) -> None:
-        """*count* of the losses counted against *block* are recorded (a kill before this records them twice)."""
+    def drops_told(self, block: int, count: int) -> None:
+        """*count* losses in all, of those counted against *block*, are told in the log: the times of the next begin
+        anew. The count itself goes on; how much of it is told stands in the mark and in the trailer."""
         at = block % self.blocks * _SLOT_WORDS
-        with self._py:
-            _lock_mutex(self.mutex_address)
-            if self._slots[at + S_BLOCK] == block:
-                left = max(0, self._slots[at + S_DROPPED] - count)
-                self._slots[at + S_DROPPED] = left
-                if not left:
-                    self._slots[at + S_DROP_MIN], self._slots[at + S_DROP_MAX] = INT64_MAX, 0
-            _unlock_mutex(self.mutex_address)
+        with self._mutex:
+            if self._slots[at + S_BLOCK] == block and self._slots[at + S_DROPPED] == count:
+                self._slots[at + S_DROP_MIN], self._slots[at + S_DROP_MAX] = INT64_MAX, 0
 
     def end(self) -> tuple[int, int]:
         """The position behind the last acknowledged line (of this thread's at least)."""
@@ -282,11 +296,10 @@ class Ring:
 
     def refuse_from_now_on(self) -> None:
         """No line enters any more, from Python or from Lua; callers get RecordRefused."""
-        with self._room, self._py:
-            _lock_mutex(self.mutex_address)
-            self.closed = True
-            self._h[H_LIMIT] = 0
-            _unlock_mutex(self.mutex_address)
+        with self._room:
+            with self._mutex:
+                self.closed = True
+                self._h[H_LIMIT] = 0
             self._room.notify_all()
 
     def close(self) -> None:
@@ -318,7 +331,12 @@ def _open_or_make(disk: Disk, path: str, spec: RouteSpec) -> int:
         return _make(disk, path, spec, size)
     except OSError as e:
         raise StorageFault(f"{path}: {e.strerror}") from None
-    words = struct.unpack_from("<10Q", disk.pread(fd, 80, 0).ljust(80, b"\0"))
+    head = disk.pread(fd, HEADER_BYTES, 0)
+    if not head.strip(b"\0"):
+        # A power cut has taken the header, if there was one: without it nothing in the blocks can be believed.
+        disk.close(fd)
+        return _make(disk, path, spec, size)
+    words = struct.unpack_from("<10Q", head.ljust(80, b"\0"))
     whole = HEADER_BYTES + words[H_BLOCK_BYTES] * words[H_BLOCKS]
     if words[H_MAGIC] != spool.MAGIC or disk.fstat(fd).st_size != whole:
         disk.close(fd)
@@ -338,6 +356,8 @@ def _make(disk: Disk, path: str, spec: RouteSpec, size: int) -> int:
             raise NoMapping(f"{path}: the file system copies on write and cannot be told not to")
         disk.preallocate(fd, size)
         disk.pwrite(fd, _new_header(spec), 0)
+        # The name must not reach the disk before the header: a power cut would leave a file that is no ring.
+        disk.fsync(fd)
         disk.rename(aside, path)
     except BaseException as e:
         disk.close(fd)

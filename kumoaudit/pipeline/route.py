@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
-from kumoaudit.core.errors import DecodeFault, LogInUse, StorageFault
+from kumoaudit.core.errors import DecodeFault, StorageFault
 from kumoaudit.core.event import Batch, Event, Mark
 from kumoaudit.core.predicate import Predicate
 from kumoaudit.core.protocols import Clock, Disk, Sink
@@ -15,8 +14,8 @@ from kumoaudit.pipeline.encode import PythonEncoder, claims_test
 from kumoaudit.pipeline.notices import WriterNotices
 from kumoaudit.pipeline.ring import NoMapping, Ring
 from kumoaudit.pipeline.writer import RouteWriter
-from kumoaudit.segments.naming import parse_segment_name
-from kumoaudit.segments.recover import recent_lines, trusted_lines
+from kumoaudit.segments.frames import Trailer
+from kumoaudit.segments.recover import Recent, recent_frames, trusted_lines
 from kumoaudit.segments.writer import Recovery
 from kumoaudit.sinks import SINKS
 
@@ -32,13 +31,15 @@ class Route:
         # Without a mapped file the ring does not survive the process, so the file must have the line first.
         self.writes_through = ring.path is None
         self.is_power = spec.durability == "power"
+        self.max_line_bytes = ring.block_bytes
 
-    def put(self, line: bytes, time_ns: int) -> bool:
-        """Record a line as durably as the route promises; False when it was dropped. Raises RecordRefused."""
+        # Record a line as durably as the route promises; False when it was dropped. Raises RecordRefused.
+        self.put = self._put_durably if self.is_power or self.writes_through else ring.append
+
+    def _put_durably(self, line: bytes, time_ns: int) -> bool:
         if not self.ring.append(line, time_ns):
             return False
-        if self.is_power or self.writes_through:
-            self.make_durable()
+        self.make_durable()
         return True
 
     def make_durable(self) -> None:
@@ -67,17 +68,18 @@ def open_route(
     except NoMapping as e:
         notices.say(f"{e}; log '{spec.name}' writes each record to its file before it returns")
         ring = Ring(disk, None, spec)
+    except OSError as e:
+        raise StorageFault(f"{ring_path}: {e.strerror or e}") from None
     try:
-        if ring.mark.ring_id and not ring.same_boot:
-            ring = _after_reboot(disk, clock, spec, encoder, ring, sink, ring_path, notices)
+        if not ring.same_boot:
+            ring = _after_reboot(disk, clock, spec, ring, sink, ring_path, notices)
         writer = RouteWriter(spec, ring, sink, clock, notices)
         is_ours = ring.mark.ring_id == ring.ring_id
-        mark = ring.mark if is_ours else Mark()
-        writer.open(mark)
+        writer.open(ring.mark if is_ours else Mark())
     except BaseException as e:
         sink_close(sink)
         ring.close()
-        if isinstance(e, OSError) and not isinstance(e, (StorageFault, LogInUse)):
+        if isinstance(e, OSError):
             raise StorageFault(f"log '{spec.name}': {spec.path}: {e.strerror or e}") from None
         raise
     waiting = writer.waiting()
@@ -116,7 +118,6 @@ def _after_reboot(
     disk: Disk,
     clock: Clock,
     spec: RouteSpec,
-    encoder: PythonEncoder,
     ring: Ring,
     sink: Sink,
     ring_path: str,
@@ -134,50 +135,64 @@ def _after_reboot(
         return True
 
     old = ring.mark
-    # The trailers are asked with the old ring's id for the position, but the torn tail is repaired, not cut.
-    resumed = sink.open(Mark(0, 0, 0, old.next_seq))
-    lines = _ring_lines(ring, old)
-    names = sorted((n for n in disk.listdir(spec.path) if parse_segment_name(n)), reverse=True)
-    recent = recent_lines(disk, (os.path.join(spec.path, n) for n in names), ring.blocks)
-    kept = trusted_lines(lines, recent, decodes)
-    # Lines of frames committed after the mark was stored are in the log already: they stand at the front of the ring's.
-    skipped = 0
-    while not kept and lines:
-        newline = lines.find(b"\n")
-        if newline < 0 or lines[:newline] not in recent:
-            break
-        lines, skipped = lines[newline + 1 :], skipped + 1
-        kept = trusted_lines(lines, recent, decodes)
+    # No ring stands behind the log any more (ring id 0), so a torn tail is repaired, not cut.
+    sink.open(Mark(next_seq=old.next_seq))
+    prefix = spec.file_prefix or spec.name
+    recent = Recent(set(), None)
+    if spec.path:
+        size = 2 * ring.block_bytes * ring.blocks
+        recent = recent_frames(disk, spec.path, prefix, ring.ring_id, ring.blocks, size)
+    lines, lost = _left_in(ring, old, recent.trailer)
+    # What the repaired tail held stands at the front of the ring's share: in the log already.
+    while (newline := lines.find(b"\n")) >= 0 and lines[:newline] in recent.lines:
+        lines = lines[newline + 1 :]
+    kept = trusted_lines(lines, recent.lines, decodes)
     count = kept.count(b"\n")
+    notes = []
     recovery: Recovery | None = getattr(sink, "recovery", None)
-    text = (
-        f"log '{spec.name}' was open when the machine went down: {count} records taken from the ring, "
-        f"{recovery.lines_kept if recovery else 0} from an unfinished frame"
-    )
-    notices.say(text)
-    detail: dict[str, object] = {"log": spec.name, "lines_from_ring": count, "verified": False}
-    if recovery:
-        detail |= {"segment": recovery.segment, "bytes_cut": recovery.bytes_cut, "sha256": recovery.sha256}
-        detail["lines_kept"] = recovery.lines_kept
-    note = notices.record("audit_recovered", spec.name, text, detail)
-    now = clock.now_ns()
-    mark = sink.write(Batch(memoryview(kept), count, 0, now, 0, 0, 0, commit=True, extra=note, extra_count=1))
-    sink.sync()
+    if recovery or lines:
+        text = (
+            f"log '{spec.name}' was open when the machine went down: {count} records taken from the ring, "
+            f"{recovery.lines_kept if recovery else 0} from an unfinished frame"
+        )
+        notices.say(text)
+        detail: dict[str, object] = {"log": spec.name, "lines_from_ring": count, "verified": False}
+        if recovery:
+            detail |= {"segment": recovery.segment, "bytes_cut": recovery.bytes_cut, "sha256": recovery.sha256}
+            detail["lines_kept"] = recovery.lines_kept
+        notes.append(notices.record("audit_recovered", spec.name, text, detail))
+    if lost:
+        text = f"{lost} records of log '{spec.name}' were lost before the machine went down: queue_full"
+        loss: dict[str, object] = {"log": spec.name, "lost": lost, "reason": "queue_full", "verified": False}
+        notes.append(notices.record("audit_gap", spec.name, text, loss))
+    seq = old.next_seq
+    if kept or notes:
+        now = clock.now_ns()
+        batch = Batch(
+            memoryview(kept), count, 0, now, 0, 0, 0, commit=True, extra=b"".join(notes), extra_count=len(notes)
+        )
+        mark = sink.write(batch)
+        sink.sync()
+        seq = mark.next_seq if mark else seq
     ring.close()
     disk.unlink(ring_path)
     fresh = Ring(disk, ring_path, spec)
-    fresh.set_mark(Mark(fresh.ring_id, 0, 0, mark.next_seq if mark else resumed.next_seq))
+    fresh.set_mark(Mark(fresh.ring_id, 0, 0, seq))
     return fresh
 
 
-def _ring_lines(ring: Ring, mark: Mark) -> bytes:
-    """Everything the ring of another boot holds behind its last mark, believed or not."""
+def _left_in(ring: Ring, mark: Mark, trailer: Trailer | None) -> tuple[bytes, int]:
+    """What the ring of another boot holds behind its last mark or the log's last trailer, whichever is later: lines,
+    believed or not, and how many losses are not told yet."""
     current, _ = ring.state(0)
-    block, offset = max((mark.block, mark.offset), (ring.freed, 0))
-    parts = []
+    block, offset, told = max((mark.block, mark.offset, mark.dropped), (ring.freed, 0, 0))
+    if trailer:
+        block, offset, told = max((block, offset, told), (trailer.block, trailer.offset, trailer.dropped))
+    parts, lost = [], 0
     for number in range(block, min(current, block + ring.blocks - 1) + 1):
         _, s = ring.state(number)
         if s.block != number or s.used > ring.block_bytes:
             break
         parts.append(bytes(ring.view(number, offset if number == block else 0, s.used)))
-    return b"".join(parts)
+        lost += max(0, s.dropped - (told if number == block else 0))
+    return b"".join(parts), lost

@@ -12,15 +12,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import structs
 
-from kumoaudit.core.errors import EnvironmentFault, RecordRefused
+from kumoaudit.core.errors import RecordRefused
 from kumoaudit.core.event import Batch, Mark
 from kumoaudit.core.protocols import Clock, Sink
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.core.timetext import rfc3339
+from kumoaudit.pipeline.group import GroupCommit
 from kumoaudit.pipeline.ring import Ring
 from kumoaudit.segments.spool import BlockState
 
@@ -29,7 +30,7 @@ TICK_S = 0.2
 FLUSH_NS = 700_000_000
 # An open frame ends after a minute, so that no reader meets an unfinished frame for long; smaller frames pack worse.
 FRAME_NS = 60_000_000_000
-RETRY_S = 1.0
+RETRY_NS = 1_000_000_000
 
 _NOTHING, _FLUSH, _COMMIT = 0, 1, 2
 
@@ -46,6 +47,15 @@ class Notices(Protocol):
         ...
 
 
+class _Gap(NamedTuple):
+    """A record of losses on its way into the log: `upto` in all of those counted against `block` are told with it."""
+
+    block: int
+    upto: int
+    lost: int
+    line: bytes
+
+
 class RouteWriter:
     """Started by `start`, ended by `stop`. `sync`, `reopen`, `flush`: any thread."""
 
@@ -53,12 +63,15 @@ class RouteWriter:
         self.spec, self.ring, self.sink = spec, ring, sink
         self._clock, self._notices = clock, notices
         self._sink_lock = threading.RLock()
+        self._group = GroupCommit()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._reopen_wanted = False
         self._notes: list[bytes] = []
-        self._trouble_since = 0.0
-        self._retry_at = 0.0
+        self._trouble_since = 0
+        self._retry_at = 0
+        self._troubled = -1
+        """The block that was open when the last trouble ended: what was lost up to there was lost for its sake."""
         self._power = spec.durability == "power"
         self._prepare: Callable[[memoryview], bytes] | None = getattr(sink, "prepare", None)
         threads = getattr(sink, "threads", 1)
@@ -66,9 +79,14 @@ class RouteWriter:
         self._depth = threads
         self._ahead: dict[int, Future[bytes]] = {}
         self.dropped = 0
-        self._block = self._start = self._sent = self._counted = 0
+        self._block = self._start = self._sent = self._counted = self._committed_count = 0
+        self._next_seq = 1
         self._base = self._earlier = 0
-        self._gap_line: tuple[int, int, bytes] = (-1, 0, b"")
+        self._told = 0
+        """Losses of the block in turn that the log tells."""
+        self._gap: _Gap | None = None
+        self._noted = 0
+        """How many of the notes were in the last batch that was tried."""
         self._durable = (0, 0)
         self._dirty_since = self._frame_since = 0
 
@@ -82,21 +100,51 @@ class RouteWriter:
             self._stand(resumed)
             self._base = sum(self.ring.state(block)[1].count for block in range(freed, self._block))
             self._earlier = self._base + self._counted
-            self.ring.set_mark(Mark(self.ring.ring_id, self._block, self._start, resumed.next_seq))
-            self.ring.free(self._block, self._base)
+            here = structs.replace(
+                resumed, ring_id=self.ring.ring_id, block=self._block, offset=self._start, dropped=self._told
+            )
+            self.ring.set_mark(here)
+            self.ring.free(self._block, self._base + self._counted)
+            if self._power and self.waiting():
+                # Some of it was promised to survive the loss of power, and the cut at the last commit has taken that
+                # promise back: give it again before anything else.
+                try:
+                    while self._step(_FLUSH):
+                        pass
+                    self.sink.sync()
+                except OSError as e:
+                    self._failed(e)  # a full disk never stops a start
             return resumed
 
     def _stand(self, mark: Mark) -> None:
         """Go on behind *mark*, or behind the blocks that are freed, whichever is later."""
         ring = self.ring
         position = (ring.freed, 0)
-        if mark.ring_id == ring.ring_id:
-            position = max(position, (mark.block, mark.offset))
+        self._told = 0
+        if mark.ring_id == ring.ring_id and (mark.block, mark.offset) >= position:
+            position = (mark.block, mark.offset)
+            self._told = mark.dropped
         self._block, self._start = position
         self._sent = self._start
-        self._counted = bytes(ring.view(self._block, 0, self._start)).count(b"\n")
+        self._counted = self._committed_count = self._lines(0, self._start)
+        self._next_seq = mark.next_seq
         self._dirty_since = self._frame_since = 0
         self._ahead.clear()
+
+    def _lines(self, start: int, end: int) -> int:
+        """How many records stand between two offsets of the block in turn."""
+        return bytes(self.ring.view(self._block, start, end)).count(b"\n") if end > start else 0
+
+    def _return(self) -> None:
+        """Go back to the last commit of the sink, after an error. What it has taken of the last batch is not offered
+        again: lines by their position, the writer's own by the number of records."""
+        before, seq = self._start, self._next_seq
+        self._stand(self.sink.open(self.ring.mark))
+        del self._notes[: max(0, min(self._noted, self._next_seq - seq - self._lines(before, self._start)))]
+        self._noted = 0
+        if self._gap and self._gap.block == self._block and self._gap.upto <= self._told:
+            self._settle_gap(self._gap)
+        self.ring.in_file(self._base + self._counted)
 
     def note(self, line: bytes) -> None:
         """A line of the writer's own for its log; it goes with the next commit, through no ring."""
@@ -108,12 +156,20 @@ class RouteWriter:
         self._thread = threading.Thread(target=self._run, name=f"writer-{self.spec.name}", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> int:
-        """Write what is left, finish the sink; returns how many records stayed in the ring (0 when all is written)."""
+    def stop(self, timeout_s: float, is_hurried: Callable[[], bool] = lambda: False) -> int:
+        """Write what is left, finish the sink; returns how many records stayed in the ring (0 when all is written).
+
+        Waits *timeout_s*, or a second once *is_hurried* says so."""
         self._stopping = True
         self.ring.kick.set()
         if self._thread:
-            self._thread.join(timeout_s)
+            give_up, hurried = time.monotonic() + timeout_s, False
+            while self._thread.is_alive() and (now := time.monotonic()) < give_up:
+                self._thread.join(min(0.1, give_up - now))
+                if not hurried and is_hurried():
+                    hurried, give_up = True, min(give_up, now + 1.0)
+        else:
+            self._end()
         if self._pool:
             self._pool.shutdown(wait=False)
         return self.waiting()
@@ -130,20 +186,18 @@ class RouteWriter:
         for block in range(self._block, current + 1):
             _, s = self.ring.state(block)
             total += s.count if s.block == block else 0
-        return max(0, total - self._counted)
+        return max(0, total - self._committed_count)
 
     def reopen(self) -> None:
         """Go on in a new file as soon as the current frame is committed."""
         self._reopen_wanted = True
         self.ring.kick.set()
 
-    def flush(self) -> None:
-        """Make everything acknowledged so far visible in the file, on the calling thread. Raises OSError."""
-        with self._sink_lock:
-            while self._step(_FLUSH):
-                pass
-
     # -- durability ---------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Return when everything acknowledged before the call is in the file. Raises RecordRefused as `sync` does."""
+        self._settle("is in no file yet", self.ring.end(), time.monotonic() + self._patience(), sync=False)
 
     def sync(self) -> None:
         """Return when everything acknowledged before the call survives the loss of power.
@@ -151,94 +205,129 @@ class RouteWriter:
         Alone, the caller does the work itself; who comes while another's fdatasync runs waits for the next one, which
         covers all that wait. Raises RecordRefused when the disk does not take it within `block_timeout`.
         """
-        ring = self.ring
-        want = ring.end()
-        give_up = 0.0
+        what, want, patience = "is not safe from power loss", self.ring.end(), self._patience()
+        give_up = time.monotonic() + patience
+        role = self._group.join(want, patience)
+        if role == "late":
+            self._settle(what, want, give_up, sync=True)
+        elif role == "lead":
+            try:
+                self._settle(what, want, give_up, sync=True)
+            finally:
+                self._group.finish(self._durable)
+
+    def _patience(self) -> float:
+        """Seconds that a caller waits at most."""
+        return min(self.spec.block_timeout_ns / 1e9, threading.TIMEOUT_MAX / 2)
+
+    def _settle(self, what: str, want: tuple[int, int], give_up: float, *, sync: bool) -> None:
+        """Bring everything up to position *want* into the file, and with *sync* onto the disk, on this thread."""
         while True:
-            with self._sink_lock:
-                if self._durable >= want:
-                    return
-                if not self._trouble_since:
-                    try:
+            # Another thread may be waiting for a disk that hangs: then nobody waits longer than promised.
+            if self._sink_lock.acquire(timeout=max(0.0, give_up - time.monotonic())):
+                try:
+                    if sync and self._durable >= want:
+                        return
+                    if not self._trouble_since:
                         while self._step(_FLUSH):
                             pass
-                        position = (self._block, self._sent)
-                        self.sink.sync()
-                        self._durable = max(self._durable, position)
+                        if sync:
+                            position = (self._block, self._sent)
+                            self.sink.sync()
+                            self._durable = max(self._durable, position)
                         return
-                    except (OSError, EnvironmentFault) as e:
-                        self._failed(e)
+                except Exception as e:  # noqa: BLE001 - as in `_run`
+                    self._failed(e)
+                    self.ring.kick.set()
+                finally:
+                    self._sink_lock.release()
             now = time.monotonic()
-            give_up = give_up or now + self.spec.block_timeout_ns / 1e9
             if now >= give_up:
                 if self.spec.on_failure == "continue" or not self.spec.required:
                     return
-                raise RecordRefused(f"log '{self.spec.name}': the record is not safe from power loss: {ring.trouble}")
+                why = self.ring.trouble or "its disk does not answer"
+                raise RecordRefused(f"log '{self.spec.name}': the record {what}: {why}")
             time.sleep(min(0.05, give_up - now))
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self.ring.kick.wait(self._pause())
             self.ring.kick.clear()
-            last = self._stopping
+            self.step()
+        self._end()
+
+    def _end(self) -> None:
+        # Once more if need be: a fault that ends a file (EIO of fdatasync, say) does not end the log.
+        if not self._finish() and not self._finish():
             try:
-                with self._sink_lock:
-                    if self._trouble_since and not self._recovered(last):
-                        if last:
-                            return
-                        continue
-                    while self._step(_COMMIT if last or self._reopen_wanted else _NOTHING):
-                        pass
-                    if self._reopen_wanted:
-                        self._reopen_wanted = False
-                        self.sink.reopen()
-                    if last:
-                        self.sink.close()
-                        return
-            except Exception as e:  # noqa: BLE001 - whatever a sink raises, the writer goes on: it reports and retries
+                self.sink.close()
+            except Exception as e:  # noqa: BLE001 - as in `step`; what is not in the file stays in the ring
                 self._failed(e)
-                if last:
-                    return
 
     def _pause(self) -> float:
         """Seconds until there may be something to do."""
+        now = self._clock.monotonic_ns()
         if self._trouble_since:
-            return max(0.01, self._retry_at - time.monotonic())
+            return max(0.01, (self._retry_at - now) / 1e9)
         wait = TICK_S
         if self._dirty_since:
-            wait = min(wait, (self._dirty_since + FLUSH_NS - self._clock.monotonic_ns()) / 1e9)
+            wait = min(wait, (self._dirty_since + FLUSH_NS - now) / 1e9)
         return max(0.001, wait)
 
     def step(self) -> None:
-        """One round of the writer's work on the calling thread (what its thread does; tests drive it by their clock)."""
+        """One round of the writer's work: on its thread, or on a test's under a test clock."""
         with self._sink_lock:
-            while self._step(_NOTHING):
-                pass
+            try:
+                if self._trouble_since and not self._recovered(at_once=False):
+                    return
+                force = _COMMIT if self._reopen_wanted else _NOTHING
+                while self._step(force):
+                    pass
+                if self._reopen_wanted:
+                    self.sink.reopen()
+                    self._reopen_wanted = False
+            except Exception as e:  # noqa: BLE001 - whatever a sink raises, the writer goes on: it reports and retries
+                self._failed(e)
+
+    def _finish(self) -> bool:
+        """Write what is left, and close the sink; False when it did not take it all."""
+        with self._sink_lock:
+            try:
+                if self._trouble_since and not self._recovered(at_once=True):
+                    return False
+                while self._step(_COMMIT) or self._notes:
+                    pass
+                self.sink.close()
+            except Exception as e:  # noqa: BLE001 - as in `step`
+                self._failed(e)
+                return False
+            return True
 
     def _step(self, force: int) -> bool:
-        """One look at the block in turn; True when there is another block to look at."""
+        """One look at the block in turn; True when there is something more to do at once."""
         ring = self.ring
+        # Asked for before the look: who asks later has kicked the writer again.
+        flush_wanted, ring.flush_wanted = ring.flush_wanted, False
         current, s = ring.state(self._block)
         now = self._clock.monotonic_ns()
         full = current > self._block
         used, count = (s.used, s.count) if s.block == self._block else (0, 0)
-        new = used - self._sent
+        lost = s.dropped > self._told and s.block == self._block
+        new = used > self._sent
         if new and not self._dirty_since:
             self._dirty_since = now
-        if used > self._start and not self._frame_since:
+        if (used > self._start or lost) and not self._frame_since:
             self._frame_since = now
         due = self.sink.deadline_ns is not None and now >= self.sink.deadline_ns
         commit = full or due or force == _COMMIT or bool(self._notes)
         commit = commit or (self._frame_since != 0 and now - self._frame_since >= FRAME_NS)
-        gap = self._gap(s) if s.dropped and s.block == self._block and (full or commit) else None
-        if commit and (used > self._start or self._notes or gap):
-            self._commit(s, used, count, current, gap)
-            if gap:
-                ring.settle_drops(self._block, s.dropped)
-                self.dropped += s.dropped
-        elif new and (force == _FLUSH or ring.flush_wanted or now - self._dirty_since >= FLUSH_NS):
+        if commit and (used > self._start or self._notes or lost):
+            self._commit(s, used, count, current, self._gap_of(s) if lost else None)
+            if full and s.dropped > self._told:
+                return True
+        elif new and (force == _FLUSH or flush_wanted or now - self._dirty_since >= FLUSH_NS):
             mark = self.sink.write(self._batch(s, used, count, commit=False))
             self._advance(used, count)
             if mark:
@@ -248,13 +337,11 @@ class RouteWriter:
         if full:
             self._base += count
             self._block += 1
-            self._start = self._sent = self._counted = 0
+            self._start = self._sent = self._counted = self._committed_count = self._told = 0
             self._dirty_since = self._frame_since = 0
             self._durable = max(self._durable, (self._block, 0)) if self._power else self._durable
             ring.free(self._block, self._base)
-            return True
-        ring.flush_wanted = False
-        return False
+        return full
 
     def _batch(self, s: BlockState, used: int, count: int, *, commit: bool) -> Batch:
         return Batch(
@@ -266,23 +353,32 @@ class RouteWriter:
             self._block,
             self._sent,
             commit,
+            dropped=self._told,
         )
 
-    def _commit(self, s: BlockState, used: int, count: int, current: int, gap: bytes | None) -> None:
+    def _commit(self, s: BlockState, used: int, count: int, current: int, gap: _Gap | None) -> None:
         batch = self._batch(s, used, count, commit=True)
         if self._notes or gap:
-            extra = [*self._notes, *([gap] if gap else [])]
+            extra = [*self._notes, *([gap.line] if gap else [])]
             now = self._clock.now_ns()
-            low, high = min(s.time_min_ns, now), max(s.time_max_ns, now)
             batch = structs.replace(
-                batch, time_min_ns=low, time_max_ns=high, extra=b"".join(extra), extra_count=len(extra)
+                batch,
+                time_min_ns=min(s.time_min_ns, now),
+                time_max_ns=max(s.time_max_ns, now),
+                extra=b"".join(extra),
+                extra_count=len(extra),
+                dropped=gap.upto if gap else self._told,
             )
         elif self._pool and current > self._block and self._sent == 0:
             batch = structs.replace(batch, prepared=self._compressed_ahead(current))
+        self._noted = len(self._notes)
         mark = self.sink.write(batch)
         if self._power:
             self.sink.sync()
-        self._notes.clear()
+        del self._notes[: self._noted]
+        self._noted = 0
+        if gap:
+            self._settle_gap(gap)
         self._advance(used, count)
         if mark:
             self._committed(mark)
@@ -295,9 +391,14 @@ class RouteWriter:
         self.ring.in_file(self._base + count)
 
     def _committed(self, mark: Mark) -> None:
+        if mark.offset == self._sent:
+            self._committed_count = self._counted
+        else:
+            self._committed_count += self._lines(self._start, mark.offset)
         self._start = mark.offset
         self._frame_since = 0 if mark.offset == self._sent else self._frame_since
-        self.ring.set_mark(mark)
+        self._next_seq = mark.next_seq
+        self.ring.set_mark(structs.replace(mark, dropped=self._told))
         if self._power:
             self._durable = max(self._durable, (mark.block, mark.offset))
 
@@ -315,33 +416,40 @@ class RouteWriter:
 
     # -- losses and trouble -------------------------------------------------------------------------------------
 
-    def _gap(self, s: BlockState) -> bytes:
-        """The record of what was lost while this block was the open one: its place in the log is behind the block."""
-        block, dropped, line = self._gap_line
-        if (block, dropped) != (s.block, s.dropped):
-            reason = "sink_error" if self._trouble_since else "queue_full"
-            line = self._notices.record(
-                "audit_gap",
-                self.spec.name,
-                f"{s.dropped} records of log '{self.spec.name}' were lost: {reason}",
-                {
-                    "log": self.spec.name,
-                    "lost": s.dropped,
-                    "reason": reason,
-                    "first": rfc3339(s.drop_min_ns),
-                    "last": rfc3339(s.drop_max_ns),
-                },
-            )
-            self._gap_line = (s.block, s.dropped, line)
-        return line
+    def _gap_of(self, s: BlockState) -> _Gap:
+        """The record of what was lost while this block was the open one: its place in the log is behind the block. Made
+        once, however often its batch has to be tried; what is lost meanwhile goes into another."""
+        if self._gap and self._gap.block == s.block:
+            return self._gap
+        lost = s.dropped - self._told
+        reason = "sink_error" if self._trouble_since or s.block <= self._troubled else "queue_full"
+        log = f"of log '{self.spec.name}'"
+        what = f"{lost} records {log} were lost" if lost > 1 else f"a record {log} was lost"
+        detail: dict[str, object] = {
+            "log": self.spec.name,
+            "lost": lost,
+            "reason": reason,
+            "first": rfc3339(s.drop_min_ns),
+            "last": rfc3339(s.drop_max_ns),
+        }
+        line = self._notices.record("audit_gap", self.spec.name, f"{what}: {reason}", detail)
+        self._gap = _Gap(s.block, s.dropped, lost, line)
+        return self._gap
+
+    def _settle_gap(self, gap: _Gap) -> None:
+        self._told = gap.upto
+        self.dropped += gap.lost
+        self._gap = None
+        self.ring.drops_told(gap.block, gap.upto)
 
     def _failed(self, error: BaseException) -> None:
         """The sink did not take a batch: say so once, keep the lines in the ring, try again every second."""
-        self._retry_at = time.monotonic() + RETRY_S
+        now = self._clock.monotonic_ns()
+        self._retry_at = now + RETRY_NS
         text = describe_fault(error, self.spec)
         self.ring.trouble = text
         if not self._trouble_since:
-            self._trouble_since = time.monotonic()
+            self._trouble_since = now
             waiting = self.waiting()
             self._notices.say(
                 f"log '{self.spec.name}': {text}; {waiting} events wait in the ring; retrying every second"
@@ -353,24 +461,22 @@ class RouteWriter:
                 )
             )
 
-    def _recovered(self, last: bool) -> bool:
+    def _recovered(self, *, at_once: bool) -> bool:
         """Try the sink again: go back to its last commit. False while it still fails."""
-        if time.monotonic() < self._retry_at and not last:
+        if self._clock.monotonic_ns() < self._retry_at and not at_once:
             return False
-        try:
-            mark = self.ring.mark
-            self._stand(self.sink.open(Mark(self.ring.ring_id, mark.block, mark.offset, mark.next_seq)))
-            # The commit that follows carries the note about the trouble; only when it is through is it over.
-            while self._step(_COMMIT):
-                pass
-        except (OSError, EnvironmentFault) as e:
-            self._failed(e)
-            return False
-        return not self._trouble_since
+        self._return()
+        # The commit that follows carries the note about the trouble; only when it is through is it over.
+        while self._step(_COMMIT):
+            pass
+        if self._trouble_since:
+            self._restored()
+        return True
 
     def _restored(self) -> None:
-        seconds = round(time.monotonic() - self._trouble_since, 3)
-        self._trouble_since = 0.0
+        seconds = round((self._clock.monotonic_ns() - self._trouble_since) / 1e9, 3)
+        self._trouble_since = 0
+        self._troubled = self.ring.end()[0]
         self.ring.trouble = ""
         self._notices.say(f"log '{self.spec.name}' records again after {seconds} s; nothing was lost from the ring")
         self._notes.append(
@@ -386,7 +492,7 @@ class RouteWriter:
     @property
     def is_failed(self) -> bool:
         """Whether the log does not record just now."""
-        return self._trouble_since != 0.0
+        return self._trouble_since != 0
 
 
 def describe_fault(error: BaseException, spec: RouteSpec) -> str:

@@ -123,7 +123,8 @@ class _Once:
         e = answer.event
         if not e.id:
             return True  # KumoMTA's own records have no id: equal ones may be two logins in the same instant
-        key = (e.id, e.time_ns, e.type, e.user, e.description)
+        # What every format keeps alike: some fill in a user, some keep milliseconds only.
+        key = (e.id, e.time_ns // 1_000_000, e.type, e.description)
         counts = self._counts.get(key)
         if counts is None:
             counts = self._counts[key] = {}

@@ -151,14 +151,15 @@ class LuaEvents:
         event = self._made(sec, ms, id, *fields)
         return event.id.encode() if self._host.pipeline.emit(event) else None
 
-    def _offer(self, index: float, sec: float, ms: float, id: bytes, *fields: bytes | None) -> tuple[bool, bool]:
-        """An event for one log whose filter Lua cannot express: (the log is meant for it, the log took it)."""
+    def _offer(self, index: float, sec: float, ms: float, id: bytes, *fields: bytes | None) -> tuple[bool, bool | None]:
+        """An event for one log whose filter Lua cannot express: whether the log is meant for it, and whether it took
+        it (None: its filter did not want it; False: it was lost, and counted)."""
         route = self._routes[int(index)]
         event = self._made(sec, ms, id, *fields)
         if route.claims is not None and not route.claims(event):
-            return False, False
+            return False, None
         line = route.encoder.encode(event)
-        return True, line is not None and route.put(line, event.time_ns)
+        return True, None if line is None else route.put(line, event.time_ns)
 
     def _sync(self, index: float) -> None:
         self._routes[int(index)].make_durable()
@@ -251,7 +252,8 @@ class LuaEvents:
 
 
 def _turn(route: Route) -> Any:
-    return lambda n, time_ns: route.ring.turn(int(n), int(time_ns))
+    # The time comes as a Lua number, which holds the milliseconds of an event born in Lua but not every nanosecond.
+    return lambda n, time_ns: route.ring.turn(int(n), round(time_ns / 1e6) * 1_000_000)
 
 
 def shown_to_hook(event: Event) -> dict[str, Any]:

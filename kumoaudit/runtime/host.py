@@ -342,6 +342,8 @@ class PolicyHost:
 
     def spawn(self, event: str, args: list[Any], at: str) -> None:
         """Run the handler of *event* beside everything else (kumo.spawn_task); its error is reported and recorded."""
+        # A task may record at once: the first log opens here, where this thread is inside Lua and may change its path.
+        self.pipeline.start()
         thread = threading.Thread(target=self._task, args=(event, args, at), name=f"task-{event}", daemon=True)
         with self._tasks_lock:
             self._task_events[id(thread)] = event

@@ -162,7 +162,7 @@ def _record(
         "  end",
         "  if ms ~= last_ms or sec ~= last_sec then stamp(sec, ms) end",
         "  local time_ns = sec * 1000000000LL + ms * 1000000LL",
-        "  local took, meant, problem = false, false, nil",
+        "  local took, meant, lost, problem = false, false, false, nil",
     ]
     for i, (route, decision) in enumerate(zip(routes, decisions, strict=True)):
         if decision is None or "module" not in f"{decision.meant}{decision.takes}":
@@ -179,7 +179,7 @@ def _record(
                 f"  {condition}",
                 f"    local ok, was_meant, result = py.offer({i}, sec, ms, string_of(id, 36), {_ARGS})",
                 "    if not ok then problem = problem or was_meant",
-                "    else meant = meant or was_meant; took = took or result == true end",
+                "    else meant = meant or was_meant; took = took or result == true; lost = lost or result == false end",
                 "  end",
             ]
             continue
@@ -203,7 +203,7 @@ def _record(
                 "      end",
             ]
         out += [
-            "      if done then took = true elseif done == nil then problem = problem or why end",
+            "      if done then took = true elseif done == nil then problem = problem or why else lost = true end",
             "    end",
             "  end",
         ]
@@ -216,7 +216,7 @@ def _record(
         "    counters[0] = counters[0] + 1",
         "    return string_of(id, 36)",
         "  end",
-        "  counters[1] = counters[1] + 1",
+        "  if not lost then counters[1] = counters[1] + 1 end",
         "  return nil",
         "end",
     ]

@@ -3,7 +3,7 @@
 A misspelt field must be refused, so every key of an event's table has to be looked at. For a table that was built at
 run time that means to ask the table; doing so keeps LuaJIT from never making it at all, which costs more than the whole
 rest of the call (about 350 instead of 150 ns an event, most of it allocation and collection: `python -m tests.bench
---only W1`). But in nearly every call the table is a literal, and its keys can be read once, when the file is loaded:
+--only w1`). But in nearly every call the table is a literal, and its keys can be read once, when the file is loaded:
 such a call gets a second argument that says so. Lines stay where they are; values are checked as ever; a call that is
 not understood completely is left alone.
 """

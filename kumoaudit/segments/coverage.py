@@ -40,10 +40,15 @@ class Coverage:
         self.places: list[Unreadable] = []
         self.unread_places = 0
         self.unread_lines = 0
-        self.gaps = 0
+        self._gap_ids: set[str] = set()
         self.time_min_ns: int | None = None
         self.time_max_ns: int | None = None
         self._seen: set[tuple[str, int, str]] = set()
+
+    @property
+    def gaps(self) -> int:
+        """Gaps recorded; a gap of one log is told in that log and in the default one, and is still one."""
+        return len(self._gap_ids)
 
     def file(self, path: str) -> None:
         """*path* was opened and read, at least in part."""
@@ -72,7 +77,7 @@ class Coverage:
         """A record was decoded."""
         self.times(event.time_ns, event.time_ns)
         if event.type == "audit_gap":
-            self.gaps += 1
+            self._gap_ids.add(event.id)
 
 
 def merged(coverages: Iterable[Coverage]) -> Coverage:
@@ -83,6 +88,6 @@ def merged(coverages: Iterable[Coverage]) -> Coverage:
         total.places.extend(c.places[: MAX_PLACES - len(total.places)])
         total.unread_places += c.unread_places
         total.unread_lines += c.unread_lines
-        total.gaps += c.gaps
+        total._gap_ids |= c._gap_ids
         total.times(c.time_min_ns or 0, c.time_max_ns or 0)
     return total

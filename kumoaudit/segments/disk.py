@@ -20,15 +20,16 @@ class RealDisk:
     def open(self, path: str, flags: int, mode: int = 0o640) -> int:
         """A descriptor that no child inherits and no symlink diverts; a file made here has exactly *mode*."""
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        if not flags & os.O_CREAT:
+            return os.open(path, flags)
         while True:
             if not flags & os.O_EXCL:
                 try:
                     return os.open(path, flags & ~os.O_CREAT)
                 except FileNotFoundError:
-                    if not flags & os.O_CREAT:
-                        raise
+                    pass
             try:
-                fd = os.open(path, flags | os.O_EXCL if flags & os.O_CREAT else flags, mode)
+                fd = os.open(path, flags | os.O_EXCL, mode)
             except FileExistsError:
                 if flags & os.O_EXCL:
                     raise

@@ -17,7 +17,7 @@ from kumoaudit.core.protocols import Disk
 
 _SKIPPABLE = 0x184D2A5B
 _MARK = b"KAT1"
-# mark, layout, ring id, first seq, count, compressed length, uncompressed length, losses told, block, offset, times, sha256
+# mark, layout, ring id, first seq, count, stored length, length of the lines, losses told, block, offset, times, sha256
 _BODY = struct.Struct("<4sIQQIIIIQQqq32s")
 _HEAD = struct.Struct("<II")
 _CRC = struct.Struct("<I")
@@ -33,7 +33,7 @@ _NEXT_LOOK = 1 << 20
 class Trailer(msgspec.Struct, frozen=True):
     """A committed frame. `block`, `offset`: the ring `ring_id` is in the file up to there. `end` is the file offset
     behind the trailer; the frame itself lies at `[end - TRAILER_BYTES - stored, end - TRAILER_BYTES)`. `dropped` of the
-    losses that the ring counts against `block` are told up to here: with the trailer, so that no kill tells them twice."""
+    losses that the ring counts against `block` are told up to here; it stands here so that no kill tells them twice."""
 
     ring_id: int
     first_seq: int

@@ -40,6 +40,6 @@ class DirectoryLock:
 
     def release(self) -> None:
         """Let others in. Twice is harmless."""
-        if self._fd >= 0:
-            self._disk.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._disk.close(fd)

@@ -8,31 +8,45 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
 
 import zstandard
 
 from kumoaudit.core.protocols import Disk
 from kumoaudit.segments.disk import write_all
 from kumoaudit.segments.frames import Trailer, last_trailer, pack_trailer, trailers_backwards
-from kumoaudit.segments.naming import hidden
+from kumoaudit.segments.naming import hidden, parse_segment_name
 
 _COPY = 1 << 20
+_STEP = 4096
 
 
 def torn_lines(torn: bytes) -> bytes:
     """The whole lines that can still be decoded from an unfinished frame; empty when nothing can."""
+    text, stopped = _decoded(torn, careful_from=len(torn))
+    if stopped < len(torn):
+        # An error takes back what its step had decoded before it: that step again, byte by byte.
+        text, _ = _decoded(torn, careful_from=stopped)
+    return text[: text.rfind(b"\n") + 1]
+
+
+def _decoded(torn: bytes, careful_from: int) -> tuple[bytes, int]:
+    """What comes out of a frame, and the offset of the step that failed (the end when none did)."""
     decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
     out = bytearray()
-    # In small steps: an error in the middle must not take back what was decoded before it.
-    for at in range(0, len(torn), 4096):
+    at = 0
+    while at < len(torn):
+        step = 1 if at >= careful_from else _STEP
         try:
-            out += decoder.decompress(torn[at : at + 4096])
+            out += decoder.decompress(torn[at : at + step])
         except zstandard.ZstdError:
-            break
+            return bytes(out), at
         if decoder.eof:
             break
-    return bytes(out[: out.rfind(b"\n") + 1])
+        at += step
+    return bytes(out), len(torn)
 
 
 def trusted_lines(lines: bytes, recent: Collection[bytes], decodes: Callable[[bytes], bool]) -> bytes:
@@ -59,10 +73,19 @@ def frame_lines(disk: Disk, fd: int, trailer: Trailer) -> bytes:
     return lines
 
 
-def recent_lines(disk: Disk, paths: Iterator[str], frames: int) -> set[bytes]:
-    """The lines of the last *frames* frames of the segments in *paths* (newest first), without newlines."""
+class Recent(NamedTuple):
+    """The newest lines of a log (without newlines), and the newest trailer that a certain ring stands behind."""
+
+    lines: set[bytes]
+    trailer: Trailer | None
+
+
+def recent_frames(disk: Disk, directory: str, prefix: str, ring_id: int, frames: int, size: int) -> Recent:
+    """The lines of at least the last *frames* frames and *size* bytes of lines, whichever is more: frames are small
+    where events are few or segments short, and a block of the ring may then hold the lines of many."""
     found: set[bytes] = set()
-    for path in paths:
+    own: Trailer | None = None
+    for path in _newest_first(disk, directory, prefix):
         fd = disk.open(path, os.O_RDONLY)
         try:
             for trailer in trailers_backwards(disk, fd, disk.fstat(fd).st_size):
@@ -70,12 +93,45 @@ def recent_lines(disk: Disk, paths: Iterator[str], frames: int) -> set[bytes]:
                     found.update(frame_lines(disk, fd, trailer).split(b"\n"))
                 except (zstandard.ZstdError, ValueError):
                     pass  # a damaged frame is verify's business; here it only cannot help to recognise a line
-                frames -= 1
-                if frames <= 0:
-                    return found
+                if own is None and trailer.ring_id == ring_id:
+                    own = trailer
+                frames, size = frames - 1, size - trailer.lines_bytes
+                if frames <= 0 and size <= 0:
+                    return Recent(found, own)
         finally:
             disk.close(fd)
-    return found
+    return Recent(found, own)
+
+
+def _newest_first(disk: Disk, directory: str, prefix: str) -> list[str]:
+    """Segments with trailers, by the number of their last record: names come from the clock, which may step back."""
+    found: list[tuple[int, str]] = []
+    for path in segment_paths(disk, directory, prefix):
+        fd = disk.open(path, os.O_RDONLY)
+        try:
+            if last := last_trailer(disk, fd, disk.fstat(fd).st_size):
+                found.append((last.first_seq, path))
+        finally:
+            disk.close(fd)
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def segment_paths(disk: Disk, directory: str, prefix: str) -> list[str]:
+    """Regular files that are named like segments of this log, by name. Nothing else is ever opened: a FIFO would block,
+    a symbolic link leads elsewhere."""
+    found: list[tuple[tuple[object, ...], str]] = []
+    for name in disk.listdir(directory):
+        parsed = parse_segment_name(name)
+        if parsed is None or parsed.prefix != prefix:
+            continue
+        path = os.path.join(directory, name)
+        try:
+            is_file = stat.S_ISREG(disk.stat(path).st_mode) and not os.path.islink(path)
+        except FileNotFoundError:
+            continue  # a link that leads nowhere, or removed since the listing
+        if is_file:
+            found.append((parsed[1:], path))
+    return [path for _, path in sorted(found)]
 
 
 def repair(disk: Disk, directory: str, name: str, next_seq: int, level: int, window_log: int) -> tuple[int, int, str]:

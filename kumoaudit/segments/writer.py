@@ -26,14 +26,20 @@ from kumoaudit.segments.frames import (
     pack_trailer,
     trailers_backwards,
 )
+from kumoaudit.segments.lines import ZSTD_MAGIC
 from kumoaudit.segments.lock import DirectoryLock
-from kumoaudit.segments.naming import HIDDEN, began_ns, hidden, parse_segment_name, segment_name
-from kumoaudit.segments.recover import frame_parameters, iter_range, repair
+from kumoaudit.segments.naming import began_ns, hidden, segment_name
+from kumoaudit.segments.recover import frame_parameters, iter_range, repair, segment_paths
 
 _FLUSH_BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
 _DEFAULT_LEVEL = 3
 _WRITE_BITS = 0o222
+_OPEN_MODE = 0o640
 _DONE_MODE = 0o440
+_CLASHES = 1000
+
+# What a full disk answers: it never stops a start, for nothing that a start must write is new.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Recovery(NamedTuple):
@@ -57,8 +63,12 @@ class Description(msgspec.Struct, frozen=True):
 class _Segment(NamedTuple):
     name: str
     size: int
-    is_done: bool
+    is_unfinished: bool
     last: Trailer | None
+
+    @property
+    def next_seq(self) -> int:
+        return self.last.first_seq + self.last.count if self.last else 0
 
 
 class Moved(OSError):
@@ -98,10 +108,14 @@ class SegmentSink:
         self._identity = (0, 0)
         self._size = 0
         self._raw = 0
+        self._end = 0
         self._seq = 1
+        self._told = (0, 0)
         self._synced = 0
         self._new_name = False
         self._suspect = False
+        self._doubtful: dict[tuple[int, int], int] = {}
+        self._last_name = (0, 0)
         self._forget_frame()
 
     # -- Sink ---------------------------------------------------------------------------------------------------
@@ -113,16 +127,24 @@ class SegmentSink:
         self._prepare_directory()
         self.recovery = None
         segments = self._segments()
-        ordered = sorted((s for s in segments if s.last), key=lambda s: s.last.first_seq if s.last else 0)
-        last = ordered[-1].last if ordered else None
-        for s in segments:
-            if not s.is_done:
-                last = self._resume(s, mark, ordered[-1].name if ordered else s.name) or last
+        newest = max((s for s in segments if s.last), key=lambda s: s.next_seq, default=None)
+        last = newest.last if newest else None
+        # In the order of the log, not of the names: a clock may step back. What has no trailer yet is the youngest.
+        unfinished = sorted((s for s in segments if s.is_unfinished), key=lambda s: (s.last is None, s.next_seq))
+        for s in unfinished:
+            goes_on = s is unfinished[-1] and (s is newest or s.last is None) and not self._suspect
+            next_seq = s.next_seq or max(mark.next_seq, last.first_seq + last.count if last else 1)
+            end = self._resume(s, mark, next_seq, goes_on=goes_on)
+            if end and (last is None or end.first_seq > last.first_seq):
+                last = end
+        self._suspect = False
         self._seq = max(mark.next_seq, last.first_seq + last.count if last else 1)
-        position = (mark.block, mark.offset)
+        position = (mark.block, mark.offset, mark.dropped)
         if last and mark.ring_id and last.ring_id == mark.ring_id:
-            position = max(position, (last.block, last.offset))
-        return Mark(mark.ring_id, *position, self._seq)
+            position = max(position, (last.block, last.offset, last.dropped))
+        block, offset, dropped = position
+        self._told = (block, dropped)
+        return Mark(mark.ring_id, block, offset, self._seq, mark.state, dropped)
 
     def prepare(self, lines: memoryview) -> bytes:
         """Compress a full block ahead of its turn. Any thread."""
@@ -142,13 +164,20 @@ class SegmentSink:
                 continue
             n = n or cut_after_line(lines)
             part = bytes(lines[:n]).count(b"\n")
-            mark = self._commit(batch, lines[:n], part, start + n, None, b"", 0)
+            mark = self._commit(batch, lines[:n], part, start + n, None)
             self._finish()
             lines, count, start, prepared = lines[n:], count - part, start + n, None
         if batch.commit:
-            if lines or batch.extra or self._frame is not None:
-                mark = self._commit(batch, lines, count, start + len(lines), prepared, batch.extra, batch.extra_count)
-            if self._raw >= self._rotation.max_bytes:
+            end = start + len(lines)
+            if batch.extra and len(lines) + len(batch.extra) > self._room() and (lines or self._has_lines()):
+                # What the writer says itself keeps to the limit too, in a segment of its own if need be.
+                if lines or self._frame is not None:
+                    mark = self._commit(batch, lines, count, end, None)
+                self._finish()
+                lines, count = lines[:0], 0
+            if batch.extra or lines or self._frame is not None:
+                mark = self._commit(batch, lines, count, end, prepared, is_last=True)
+            if self._fd >= 0 and self._is_full():
                 self._finish()
         elif lines:
             self._flush(batch, lines, count)
@@ -176,11 +205,17 @@ class SegmentSink:
 
     def close(self) -> None:
         """Finish the segment (done mark) and let go of the directory."""
-        if self._fd >= 0:
-            self._finish()
-        if self._lock:
-            self._lock.release()
-            self._lock = None
+        try:
+            if self._fd >= 0:
+                if self._suspect or self._frame is not None or self._disk.fstat(self._fd).st_size != self._end:
+                    # An error ended it in the middle: the next start brings it to a whole end. Never seal a torn one.
+                    self._drop_descriptor()
+                else:
+                    self._finish()
+        finally:
+            if self._lock:
+                self._lock.release()
+                self._lock = None
 
     # -- frames -------------------------------------------------------------------------------------------------
 
@@ -221,10 +256,14 @@ class SegmentSink:
         count: int,
         offset: int,
         prepared: bytes | None,
-        extra: bytes,
-        extra_count: int,
+        *,
+        is_last: bool = False,
     ) -> Mark:
-        """End the frame with these lines: frame and trailer in one write, so that they are there together or not."""
+        """End the frame with these lines: frame and trailer in one write, so that they are there together or not.
+
+        With *is_last* the batch is whole, and what the writer says itself goes in too."""
+        extra, extra_count = (batch.extra, batch.extra_count) if is_last else (b"", 0)
+        dropped = batch.dropped if is_last else self._told[1] if self._told[0] == batch.block else 0
         self._begin_segment()
         if self._frame is not None:
             tail = self._frame.compress(lines) + (self._frame.compress(extra) if extra else b"") + self._frame.flush()
@@ -246,17 +285,20 @@ class SegmentSink:
             high,
             self._frame_hash.digest(),
             0,
+            dropped,
         )
         self._put(b"".join((tail, pack_trailer(trailer))))
+        self._end = self._size
         self._seq += self._frame_count
         self._raw += self._frame_lines
+        self._told = (batch.block, dropped)
         self._forget_frame()
-        return Mark(batch.ring_id, batch.block, offset, self._seq)
+        return Mark(batch.ring_id, batch.block, offset, self._seq, b"", dropped)
 
     def _end_frame(self, batch: Batch, offset: int) -> Mark | None:
         if self._frame is None:
             return None
-        return self._commit(batch, batch.lines[:0], 0, offset, None, b"", 0)
+        return self._commit(batch, batch.lines[:0], 0, offset, None)
 
     def _put(self, data: bytes) -> None:
         try:
@@ -270,7 +312,12 @@ class SegmentSink:
     # -- segments -----------------------------------------------------------------------------------------------
 
     def _room(self) -> int:
+        if self._rotation.max_age_ns == 0:
+            return 0  # a segment per record, as with a size of 0
         return max(0, self._rotation.max_bytes - self._raw - self._frame_lines)
+
+    def _is_full(self) -> bool:
+        return self._raw >= self._rotation.max_bytes or self._rotation.max_age_ns == 0
 
     def _has_lines(self) -> bool:
         return self._fd >= 0 and (self._raw + self._frame_lines) > 0
@@ -279,23 +326,26 @@ class SegmentSink:
         if self._fd >= 0:
             return
         now = self._clock.now_ns()
-        for clash in range(1000):
+        first = self._last_name[1] + 1 if self._last_name[0] == now else 0
+        for clash in range(first, first + _CLASHES):
             name = segment_name(self._describe.prefix, now, clash)
             path = os.path.join(self.directory, name)
             try:
-                fd = self._disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+                fd = self._disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, _OPEN_MODE)
                 break
             except FileExistsError:
                 continue
         else:
             raise StorageFault(f"{self.directory}: no free name for a segment at this instant")
+        self._last_name = (now, clash)
         self._take(fd, path, name, 0, 0)
-        self._new_name = True
         self._set_deadline(0)
 
     def _take(self, fd: int, path: str, name: str, size: int, raw: int) -> None:
         self._fd, self._path, self._name, self._size, self._raw = fd, path, name, size, raw
-        self._synced = size
+        self._end = self._synced = size
+        # After a start too: a name that is in no directory yet is lost with the power, whoever made it.
+        self._new_name = True
         st = self._disk.fstat(fd)
         self._identity = (st.st_dev, st.st_ino)
 
@@ -336,85 +386,128 @@ class SegmentSink:
     # -- start and recovery -------------------------------------------------------------------------------------
 
     def _drop_descriptor(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            if self._suspect and self._power:
-                # Nothing behind the last successful fdatasync is certain; it is still in the ring.
-                try:
-                    self._disk.ftruncate(fd, self._synced)
-                except OSError:
-                    pass  # what cannot be cut is found by the next look at the trailers
-            self._disk.close(fd)
-        self.deadline_ns = None
+        fd, self._fd, self.deadline_ns = self._fd, -1, None
         self._forget_frame()
+        if fd >= 0:
+            if self._suspect and self._power:
+                # Nothing behind the last successful fdatasync is certain, trailer or not; it is still in the ring.
+                self._doubtful[self._identity] = self._synced
+            self._disk.close(fd)
 
     def _prepare_directory(self) -> None:
         directory, disk = self.directory, self._disk
         try:
+            missing = missing_directories(directory)
             check_directory(disk, directory)
             disk.makedirs(hidden(directory))
+            if self._power:
+                for made in missing:
+                    disk.fsync_dir(os.path.dirname(made))
         except OSError as e:
             raise StorageFault(
                 f"log_dir {directory}: {e.strerror} (running as uid {os.geteuid()})\n"
                 "  make the directory writable for this user, or choose another"
             ) from None
-        if self._lock is None or not os.path.exists(hidden(directory, "lock")):
+        lock = hidden(directory, "lock")
+        if self._lock is None or not self._lock.is_at(lock):
             if self._lock:
                 self._lock.release()
-            self._lock = DirectoryLock(disk, hidden(directory, "lock"), directory, "log_dir")
-        path = hidden(directory, "log.json")
+                self._lock = None
+            self._lock = DirectoryLock(disk, lock, directory, "log_dir")
         try:
-            fd = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            self._write_description(hidden(directory, "log.json"))
+        except OSError as e:
+            if e.errno not in _FULL:
+                raise
+            # The description can wait.
+
+    def _write_description(self, path: str) -> None:
+        """Only when it says something new, and whole or not at all."""
+        disk, text = self._disk, msgspec.json.encode(self._describe) + b"\n"
+        try:
+            fd = disk.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            pass
+        else:
             try:
-                write_all(disk, fd, msgspec.json.encode(self._describe) + b"\n")
+                if disk.pread(fd, len(text) + 1, 0) == text:
+                    return
             finally:
                 disk.close(fd)
-        except OSError as e:
-            if e.errno != errno.ENOSPC:
-                raise
-            # On a full disk the description can wait: it never stops a restart.
+        fd = disk.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            write_all(disk, fd, text)
+        finally:
+            disk.close(fd)
+        disk.rename(path + ".new", path)
 
     def _segments(self) -> list[_Segment]:
         found = []
-        for name in self._disk.listdir(self.directory):
-            parsed = parse_segment_name(name)
-            if parsed is None or parsed.prefix != self._describe.prefix or name == HIDDEN:
-                continue
-            path = os.path.join(self.directory, name)
+        for path in segment_paths(self._disk, self.directory, self._describe.prefix):
             fd = self._disk.open(path, os.O_RDONLY)
             try:
                 st = self._disk.fstat(fd)
-                done = not st.st_mode & _WRITE_BITS
-                found.append(_Segment(name, st.st_size, done, last_trailer(self._disk, fd, st.st_size)))
+                certain = min(st.st_size, self._doubtful.get((st.st_dev, st.st_ino), st.st_size))
+                last = last_trailer(self._disk, fd, certain)
+                unfinished = bool(st.st_mode & _WRITE_BITS) and (last is not None or self._is_begun(fd, st))
+                found.append(_Segment(os.path.basename(path), st.st_size, unfinished, last))
             finally:
                 self._disk.close(fd)
-        return sorted(found, key=lambda s: (parse_segment_name(s.name) or ("",))[1:])
+        return found
 
-    def _resume(self, s: _Segment, mark: Mark, newest: str) -> Trailer | None:
-        """Bring an unfinished segment to a whole end; go on in it when it is the newest and can be trusted."""
+    def _is_begun(self, fd: int, st: os.stat_result) -> bool:
+        """Whether a file without a trailer is a segment of ours that was just begun, and no foreign one (KumoMTA's own
+        segments have such names too, but frames without checksum): only that may be cut or repaired."""
+        if st.st_uid != os.geteuid():
+            return False
+        if st.st_size == 0:
+            return st.st_mode & 0o777 == _OPEN_MODE
+        head = self._disk.pread(fd, 18, 0)
+        try:
+            return head[:4] == ZSTD_MAGIC[: len(head)] and (
+                len(head) < 18 or zstandard.get_frame_parameters(head).has_checksum
+            )
+        except zstandard.ZstdError:
+            return False
+
+    def _resume(self, s: _Segment, mark: Mark, next_seq: int, *, goes_on: bool) -> Trailer | None:
+        """Bring an unfinished segment to a whole end; go on in it if wanted and it has room, else finish it."""
         path = os.path.join(self.directory, s.name)
         end = s.last.end if s.last else 0
         torn = s.size - end
         if torn and not mark.ring_id:
-            first = s.last.first_seq + s.last.count if s.last else mark.next_seq
-            kept, cut, digest = repair(self._disk, self.directory, s.name, first, self._level, self._window_log)
+            kept, cut, digest = repair(self._disk, self.directory, s.name, next_seq, self._level, self._window_log)
             self.recovery = Recovery(s.name, cut, digest, kept)
         fd = self._disk.open(path, os.O_RDWR | os.O_APPEND)
-        if torn and mark.ring_id:
-            digest = hashlib.sha256(b"".join(iter_range(self._disk, fd, end, s.size))).hexdigest()
-            self._disk.ftruncate(fd, end)
-            self.recovery = Recovery(s.name, torn, digest, 0)
-        size = self._disk.fstat(fd).st_size
-        last = last_trailer(self._disk, fd, size)
-        raw = sum(t.lines_bytes for t in trailers_backwards(self._disk, fd, size))
-        is_newest = s.last is None or s.name == newest
-        self._take(fd, path, s.name, size, raw)
-        if self._suspect or not is_newest or raw >= self._rotation.max_bytes or size == 0:
-            self._suspect = False
-            self._finish()
-        else:
+        try:
+            if torn and mark.ring_id:
+                digest = hashlib.sha256(b"".join(iter_range(self._disk, fd, end, s.size))).hexdigest()
+                self._disk.ftruncate(fd, end)
+                self.recovery = Recovery(s.name, torn, digest, 0)
+            st = self._disk.fstat(fd)
+            self._doubtful.pop((st.st_dev, st.st_ino), None)
+            last = last_trailer(self._disk, fd, st.st_size)
+            raw = sum(t.lines_bytes for t in trailers_backwards(self._disk, fd, st.st_size))
+            self._take(fd, path, s.name, st.st_size, raw)
+        except BaseException:
+            self._fd = -1
+            self._disk.close(fd)
+            raise
+        if goes_on and st.st_size and not self._is_full():
             self._set_deadline(self._clock.now_ns() - began_ns(s.name))
+        else:
+            self._finish()
         return last
+
+
+def missing_directories(directory: str) -> list[str]:
+    """*directory* and its parents as far as they do not exist, the innermost first."""
+    missing = []
+    at = os.path.abspath(directory)
+    while not os.path.isdir(at):
+        missing.append(at)
+        at = os.path.dirname(at)
+    return missing
 
 
 def check_directory(disk: Disk, directory: str) -> None:

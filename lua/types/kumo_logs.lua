@@ -8,7 +8,7 @@ kumo.audit = {}
 ---@field durability? 'process'|'power' what a recorded event survives: the host's death, or loss of power; default process
 ---@field overflow? 'block'|'drop' when events come faster than they are written; default block
 ---@field on_failure? 'refuse'|'continue' when the log cannot take an event: an error for the caller, or go on; default refuse
----@field required? boolean whether the host refuses to go on without this log; default by destination
+---@field required? boolean whether a failure of this log may refuse an event to its caller; default true for segments
 ---@field block_timeout? kumo.Duration how long a caller waits with overflow = block; default 10 s
 ---@field where? string|table<string, any> which events, as `severity >= ALARM` or a table of field = value(s); default all
 ---@field compression_window? integer power of two of the zstd window in bytes, 10 to 27; default 17

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import Predicate, matches
@@ -172,3 +173,14 @@ def test_coverage_sums_what_was_read(tmp_path: Path) -> None:
 
     assert len(total.files) == 2
     assert total.time_min_ns == T0
+
+
+def test_one_event_in_logs_of_two_formats_is_given_once(tmp_path: Path) -> None:
+    """One keeps nanoseconds and no user, the other milliseconds and a filled-in user."""
+    native = event(0, id="94454e46-9a0e-493a-bb9f-d59e44a43581", time_ns=T0 + 123_456_789)
+    shaped = HandMadeLog(tmp_path / "b", ring=tmp_path / "b.ring", format_name="tarantool_json")
+    shaped.append([structs.replace(native, user="admin")])
+    shaped.commit()
+    shaped.save()
+
+    assert len(found(Query(), log_of(tmp_path / "a", [native]), shaped)) == 1

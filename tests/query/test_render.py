@@ -157,7 +157,7 @@ def test_the_last_line_names_what_was_read_and_what_was_not() -> None:
     c.file("/a")
     c.times(T0, T0 + 1_000_000_000)
     c.unreadable("/a\x1b", 4096, "the frame is damaged", 12)
-    c.gaps = 1
+    c.event(event(0, kind="system", type="audit_gap"))
 
     line = coverage_line(c, 3, 1)
 

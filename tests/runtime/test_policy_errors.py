@@ -266,3 +266,27 @@ def test_a_memory_hog_does_not_bring_the_host_down(tmp_path: Path) -> None:
 
     assert ran.code == 0, ran.err
     assert [r["description"] for r in events_of(tmp_path)] == ["alive"]
+
+
+def test_a_task_may_record_the_very_first_event(tmp_path: Path) -> None:
+    """The first log opens while a task is inside Lua: neither may wait for the other."""
+    ran = run_policy(
+        tmp_path,
+        "kumo.on('work', function() audit.log 'x' end)\nkumo.on('init', function() kumo.spawn_task { event_name = 'work' } end)",
+    )
+
+    assert ran.code == 0, ran.err
+    assert [r["description"] for r in events_of(tmp_path)] == ["x"]
+
+
+def test_a_handler_that_never_returns_is_noticed_also_before_any_log_is_open(tmp_path: Path) -> None:
+    """Reliability section 7: recorded as handler_stuck, exit 3."""
+    ran = run_policy(
+        tmp_path,
+        "kumo.on('pre_init', function() kumo.audit.configure_host { handler_timeout = 0.3 } end)\n"
+        "kumo.on('init', function() while true do end end)",
+    )
+
+    assert ran.code == 3
+    assert "has not returned for 0.3 s" in ran.err
+    assert [r["detail"]["handler"] for r in rows(tmp_path, "--type", "handler_stuck")] == ["init"]

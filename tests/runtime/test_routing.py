@@ -381,3 +381,20 @@ def test_what_a_crash_left_in_the_ring_of_a_log_that_is_gone_from_the_policy_rea
 
     assert [r["type"] for r in stored(tmp_path / "kumoaudit-data" / "a")] == ["message", "audit_recovered"]
     assert [r["description"] for r in events_of(tmp_path)] == ["acknowledged"]
+
+
+def test_a_dropped_event_is_no_filtered_one(tmp_path: Path) -> None:
+    """Counters tell apart what a filter refused and what was lost."""
+    with inside(
+        tmp_path,
+        "kumo.on('init', function() kumo.audit.configure_log { name = 'a', overflow = 'drop' } end)\n"
+        "kumo.on('go', function() return tostring(audit.log 'x') end)",
+    ) as host:
+        route = host.pipeline.routes[0]
+        route.ring.turn = lambda n, time_ns: False  # type: ignore[method-assign]
+        route.ring._h[6] = 0  # the limit of the block: every append asks `turn`
+
+        assert host.host.call("go") == ["nil"]
+        assert not host.pipeline.emit(login())
+
+        assert (host.host.counters[1], host.pipeline.totals.filtered) == (0, 0)

@@ -1,0 +1,108 @@
+"""The quiet thread: free space, the machine's clock, and news for the other logs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+
+from kumoaudit.core.spec import FreeSpec
+from kumoaudit.core.units import Free
+from kumoaudit.pipeline.build import Pipeline
+from tests.crash.support import Contents
+from tests.fakes import FakeClock, FaultyDisk, route_spec
+from tests.support import event
+
+
+class Nearly(FaultyDisk):
+    """A file system with as much room as the test says."""
+
+    percent = 50
+
+    def statvfs(self, path: str) -> os.statvfs_result:
+        self._meet("statvfs", path)
+        return os.statvfs_result(
+            (4096, 4096, 1000, 1000 * self.percent // 100, 10 * self.percent, 1000, 900, 900, 0, 255)
+        )
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    made = Pipeline(str(tmp_path / "data"), "alpha", Nearly(), FakeClock(), lambda _: None)
+    made.open_log(route_spec(tmp_path / "a", free=FreeSpec(Free(10, None), Free(10, None))))
+    made.housekeeping.stop()
+    return made
+
+
+def told(tmp_path: Path, type_: str) -> list[dict[str, object]]:
+    return [r for r in map(orjson.loads, Contents(tmp_path / "data" / "log").lines) if r["type"] == type_]
+
+
+def test_a_shortage_of_space_is_recorded_once_and_so_is_its_end(pipeline: Pipeline, tmp_path: Path) -> None:
+    """KumoMTA `min_free_space`; stderr and records once per change, not per look."""
+    disk = pipeline.disk
+    assert isinstance(disk, Nearly)
+    for percent in (50, 9, 5, 9, 50, 60):
+        disk.percent = percent
+        pipeline.housekeeping.look_at_space()
+        assert bool(pipeline.housekeeping.shortages) == (percent < 10)
+    pipeline.close()
+
+    assert len(told(tmp_path, "audit_degraded")) == len(told(tmp_path, "audit_restored")) == 1
+    assert "min_free_space is 10 %" in orjson.dumps(told(tmp_path, "audit_degraded")).decode()
+
+
+def test_a_place_that_does_not_answer_is_a_shortage(pipeline: Pipeline) -> None:
+    disk = pipeline.disk
+    assert isinstance(disk, Nearly)
+    disk.fail("statvfs", errno.EIO)
+
+    pipeline.housekeeping.look_at_space()
+
+    assert "input/output error" in pipeline.housekeeping.shortages["a"]
+    pipeline.close()
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600, 0.5, -0.5])
+def test_a_jump_of_the_clock_is_recorded_when_it_is_more_than_a_second(
+    pipeline: Pipeline, tmp_path: Path, seconds: float
+) -> None:
+    """Reliability, section 5."""
+    clock = pipeline.clock
+    assert isinstance(clock, FakeClock)
+    pipeline.housekeeping.look_at_clock()
+    clock.advance(1000)
+    pipeline.housekeeping.look_at_clock()
+
+    clock.step(seconds)
+    pipeline.housekeeping.look_at_clock()
+    pipeline.housekeeping.look_at_clock()
+    pipeline.close()
+
+    jumps = [r["detail"] for r in told(tmp_path, "clock_jump")]
+    assert jumps == ([{"seconds": seconds}] if abs(seconds) > 1 else [])
+
+
+def test_news_of_one_log_reach_the_default_log_and_one_failure_does_not_end_them(tmp_path: Path) -> None:
+    said: list[str] = []
+    pipeline = Pipeline(str(tmp_path / "data"), "alpha", FaultyDisk(), FakeClock(), said.append)
+    pipeline.start()
+    whole, calls = pipeline.tell_others, [0]
+
+    def tell(*args: object) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise RuntimeError("a bug")
+        whole(*args)  # type: ignore[arg-type]
+
+    pipeline.tell_others = tell  # type: ignore[method-assign]
+    for n in range(3):
+        pipeline.housekeeping.announce(event(n, kind="system", type="audit_gap"), "other")
+
+    pipeline.close()
+
+    assert len(told(tmp_path, "audit_gap")) == 2
+    assert said == ["housekeeping: a bug"]
