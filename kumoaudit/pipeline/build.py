@@ -101,7 +101,8 @@ class Pipeline:
         self._ensure_default()
 
     def _ensure_default(self) -> Route:
-        if self.default is not None:
+        # Other threads see the default log when everything about it is in place, not before.
+        if self.default is not None and self._in_order:
             return self.default
         with self._opening:
             return self.default or self._open_default()
@@ -213,7 +214,7 @@ class Pipeline:
         """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not."""
         if not event.node:
             event = replace(event, node=self.node)
-        default = self.default or self._ensure_default()
+        default = self._ensure_default()
         is_own = event.kind == "system" and event.type in HOST_TYPES
         meant = took = lost = False
         refused = ""

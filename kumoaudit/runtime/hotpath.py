@@ -179,7 +179,10 @@ def _record(
                 f"  {condition}",
                 f"    local ok, was_meant, result = py.offer({i}, sec, ms, string_of(id, 36), {_ARGS})",
                 "    if not ok then problem = problem or was_meant",
-                "    else meant = meant or was_meant; took = took or result == true; lost = lost or result == false end",
+                "    else",
+                "      meant = meant or was_meant",
+                "      took, lost = took or result == true, lost or result == false",
+                "    end",
                 "  end",
             ]
             continue
