@@ -12,13 +12,13 @@ import os
 import threading
 from typing import NamedTuple
 
-import msgspec
 import zstandard
 
 from kumoaudit.core.errors import StorageFault
 from kumoaudit.core.event import Batch, Mark
 from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.core.spec import CompressionSpec, RotationSpec
+from kumoaudit.segments.cut import cut_after_line, cut_at_line
 from kumoaudit.segments.disk import write_all
 from kumoaudit.segments.frames import (
     Trailer,
@@ -27,8 +27,8 @@ from kumoaudit.segments.frames import (
     trailers_backwards,
 )
 from kumoaudit.segments.lines import ZSTD_MAGIC
-from kumoaudit.segments.lock import DirectoryLock
-from kumoaudit.segments.naming import began_ns, hidden, segment_name
+from kumoaudit.segments.naming import began_ns, segment_name
+from kumoaudit.segments.place import Description, LogDirectory
 from kumoaudit.segments.recover import frame_parameters, iter_range, repair, segment_paths
 
 _FLUSH_BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
@@ -38,9 +38,6 @@ _OPEN_MODE = 0o640
 _DONE_MODE = 0o440
 _CLASHES = 1000
 
-# What a full disk answers: it never stops a start, for nothing that a start must write is new.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
 
 class Recovery(NamedTuple):
     """What `open` found of a crash: bytes behind the last trailer, and lines that only they still held."""
@@ -49,15 +46,6 @@ class Recovery(NamedTuple):
     bytes_cut: int
     sha256: str
     lines_kept: int
-
-
-class Description(msgspec.Struct, frozen=True):
-    """`.kumoaudit/log.json`: what a reader that only has the directory must know."""
-
-    name: str
-    format: str
-    prefix: str
-    ring: str
 
 
 class _Segment(NamedTuple):
@@ -101,7 +89,7 @@ class SegmentSink:
         self._local = threading.local()
         self.deadline_ns: int | None = None
         self.recovery: Recovery | None = None
-        self._lock: DirectoryLock | None = None
+        self._place = LogDirectory(disk, directory, describe, power=power)
         self._fd = -1
         self._path = ""
         self._name = ""
@@ -124,7 +112,7 @@ class SegmentSink:
         """Cut the unfinished segment back to its last trailer (or repair it when no ring stands behind it), and say
         where to go on. Raises StorageFault or LogInUse when the directory cannot be used, OSError in the middle."""
         self._drop_descriptor()
-        self._prepare_directory()
+        self._place.prepare()
         self.recovery = None
         segments = self._segments()
         newest = max((s for s in segments if s.last), key=lambda s: s.next_seq, default=None)
@@ -213,9 +201,7 @@ class SegmentSink:
                 else:
                     self._finish()
         finally:
-            if self._lock:
-                self._lock.release()
-                self._lock = None
+            self._place.release()
 
     # -- frames -------------------------------------------------------------------------------------------------
 
@@ -394,53 +380,6 @@ class SegmentSink:
                 self._doubtful[self._identity] = self._synced
             self._disk.close(fd)
 
-    def _prepare_directory(self) -> None:
-        directory, disk = self.directory, self._disk
-        try:
-            missing = missing_directories(directory)
-            check_directory(disk, directory)
-            disk.makedirs(hidden(directory))
-            if self._power:
-                for made in missing:
-                    disk.fsync_dir(os.path.dirname(made))
-        except OSError as e:
-            raise StorageFault(
-                f"log_dir {directory}: {e.strerror} (running as uid {os.geteuid()})\n"
-                "  make the directory writable for this user, or choose another"
-            ) from None
-        lock = hidden(directory, "lock")
-        if self._lock is None or not self._lock.is_at(lock):
-            if self._lock:
-                self._lock.release()
-                self._lock = None
-            self._lock = DirectoryLock(disk, lock, directory, "log_dir")
-        try:
-            self._write_description(hidden(directory, "log.json"))
-        except OSError as e:
-            if e.errno not in _FULL:
-                raise
-            # The description can wait.
-
-    def _write_description(self, path: str) -> None:
-        """Only when it says something new, and whole or not at all."""
-        disk, text = self._disk, msgspec.json.encode(self._describe) + b"\n"
-        try:
-            fd = disk.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            pass
-        else:
-            try:
-                if disk.pread(fd, len(text) + 1, 0) == text:
-                    return
-            finally:
-                disk.close(fd)
-        fd = disk.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            write_all(disk, fd, text)
-        finally:
-            disk.close(fd)
-        disk.rename(path + ".new", path)
-
     def _segments(self) -> list[_Segment]:
         found = []
         for path in segment_paths(self._disk, self.directory, self._describe.prefix):
@@ -498,58 +437,3 @@ class SegmentSink:
         else:
             self._finish()
         return last
-
-
-def missing_directories(directory: str) -> list[str]:
-    """*directory* and its parents as far as they do not exist, the innermost first."""
-    missing = []
-    at = os.path.abspath(directory)
-    while not os.path.isdir(at):
-        missing.append(at)
-        at = os.path.dirname(at)
-    return missing
-
-
-def check_directory(disk: Disk, directory: str) -> None:
-    """Make *directory* if it is missing. Raises OSError; StorageFault when somebody else could swap files in it."""
-    if os.path.islink(directory):
-        raise StorageFault(
-            f"log_dir {directory} is a symbolic link\n  give the real path: {os.path.realpath(directory)}"
-        )
-    disk.makedirs(directory)
-    st = disk.stat(directory)
-    if st.st_uid not in (0, os.geteuid()) and st.st_mode & 0o022:
-        mode = f"{st.st_mode & 0o777:04o}"
-        raise StorageFault(
-            f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {mode})\n"
-            "  take the write permission from group and others, or choose another directory"
-        )
-
-
-def cut_at_line(lines: memoryview, room: int) -> int:
-    """Length of the longest prefix of whole lines that fits in *room* bytes; 0 when even the first is too long.
-
-    *lines* ends with a newline. Limits are promised per record, but records arrive in batches, so the batch has to be
-    cut where a record ends.
-    """
-    if len(lines) <= room:
-        return len(lines)
-    at = room
-    while at > 0:
-        low = max(0, at - 65536)
-        found = bytes(lines[low:at]).rfind(b"\n")
-        if found >= 0:
-            return low + found + 1
-        at = low
-    return 0
-
-
-def cut_after_line(lines: memoryview) -> int:
-    """Length of the first line with its newline."""
-    at = 0
-    while at < len(lines):
-        found = bytes(lines[at : at + 65536]).find(b"\n")
-        if found >= 0:
-            return at + found + 1
-        at += 65536
-    return len(lines)

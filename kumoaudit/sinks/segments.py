@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.core.spec import RouteSpec
-from kumoaudit.segments.writer import Description, SegmentSink
+from kumoaudit.segments.place import Description
+from kumoaudit.segments.writer import SegmentSink
 
 
 def segment_sink(disk: Disk, clock: Clock, spec: RouteSpec, ring: str) -> SegmentSink:

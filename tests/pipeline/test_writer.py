@@ -68,7 +68,7 @@ class World:
 
     def kill(self) -> None:
         sink: Any = self.route.writer.sink
-        for fd in (sink._fd, sink._lock._fd if sink._lock else -1):
+        for fd in (sink._fd, sink._place._lock._fd if sink._place._lock else -1):
             if fd >= 0:
                 os.close(fd)
         self.route.ring.close()
@@ -617,8 +617,8 @@ def test_whichever_call_of_a_start_fails_the_next_start_finds_everything(tmp_pat
 def let_go(w: World) -> None:
     """The process is gone, whatever was still open in it."""
     sink: Any = w.route.writer.sink
-    if sink._lock:
-        sink._lock.release()
+    if sink._place._lock:
+        sink._place._lock.release()
 
 
 # -- retry, seen from a sink --------------------------------------------------------------------------------------

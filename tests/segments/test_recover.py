@@ -12,8 +12,9 @@ import pytest
 from kumoaudit.core.event import Mark
 from kumoaudit.core.spec import CompressionSpec, RotationSpec
 from kumoaudit.segments.disk import RealDisk
+from kumoaudit.segments.place import Description
 from kumoaudit.segments.recover import recent_frames, repair, torn_lines, trusted_lines
-from kumoaudit.segments.writer import Description, SegmentSink
+from kumoaudit.segments.writer import SegmentSink
 from tests.crash.support import Contents
 from tests.fakes import FakeClock, FaultyDisk
 from tests.support import event, frame_with_trailer, open_frame, stored

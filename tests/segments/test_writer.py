@@ -14,9 +14,11 @@ import pytest
 from kumoaudit.core.errors import LogInUse, StorageFault
 from kumoaudit.core.event import Batch, Mark
 from kumoaudit.core.spec import CompressionSpec, RotationSpec
+from kumoaudit.segments.cut import cut_after_line, cut_at_line
 from kumoaudit.segments.disk import RealDisk
 from kumoaudit.segments.naming import parse_segment_name
-from kumoaudit.segments.writer import Description, SegmentSink, cut_after_line, cut_at_line
+from kumoaudit.segments.place import Description
+from kumoaudit.segments.writer import SegmentSink
 from tests.crash.support import Contents
 from tests.fakes import FakeClock, FaultyDisk
 from tests.support import T0, compressed, event, frame_with_trailer, open_frame, stored
@@ -190,8 +192,8 @@ def test_a_restart_does_not_give_a_segment_its_time_again(tmp_path: Path) -> Non
     log = Log(tmp_path / "a", max_age_ns=60_000_000_000)
     log.write(lines(1))
     log.sink._drop_descriptor()
-    assert log.sink._lock is not None
-    log.sink._lock.release()
+    assert log.sink._place._lock is not None
+    log.sink._place._lock.release()
     for passed, left in ((40, 20), (-100, 60)):
         clock = FakeClock(T0)
         clock.advance(passed)
@@ -199,9 +201,9 @@ def test_a_restart_does_not_give_a_segment_its_time_again(tmp_path: Path) -> Non
         again = Log(tmp_path / "a", clock=clock, max_age_ns=60_000_000_000)
 
         assert again.sink.deadline_ns == clock.monotonic_ns() + left * 1_000_000_000
-        assert again.sink._lock is not None
+        assert again.sink._place._lock is not None
         again.sink._drop_descriptor()
-        again.sink._lock.release()
+        again.sink._place._lock.release()
 
 
 def test_a_clock_that_steps_back_keeps_the_order_of_the_log(tmp_path: Path) -> None:
