@@ -214,7 +214,7 @@ class Pipeline:
         """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not."""
         if not event.node:
             event = replace(event, node=self.node)
-        default = self._ensure_default()
+        default = self.default if self.default and self._in_order else self._ensure_default()
         is_own = event.kind == "system" and event.type in HOST_TYPES
         meant = took = lost = False
         refused = ""

@@ -29,7 +29,7 @@ class PythonEncoder:
 
     def line(self, event: Event) -> bytes:
         """The line of *event*, whatever the filter says."""
-        if (event.module is None and self._module) or (event.user is None and self._user):
+        if event.module is None or (self._user and event.user is None):
             event = fill(self.plan.fill, event)
         return self._encode(event)
 
