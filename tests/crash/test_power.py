@@ -23,7 +23,7 @@ import pytest
 
 from kumoaudit.core.spec import RotationSpec, RouteSpec
 from tests.crash.support import Contents, seed
-from tests.fakes import Announced, open_test_route, route_spec
+from tests.fakes import eventually, open_test_route, route_spec
 from tests.support import environment, event, stored
 
 pytestmark = pytest.mark.nightly
@@ -31,11 +31,11 @@ pytestmark = pytest.mark.nightly
 _SIZE = 64 << 20
 _BOOT_WORDS_AT = 7 * 8
 
-_WRITER = """
-import os, sys
+_CHILD = """
+import sys
 from pathlib import Path
-from tests.crash.test_power import produce
-produce(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+from tests.crash import test_power
+getattr(test_power, sys.argv[1])(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
 """
 
 
@@ -58,6 +58,25 @@ def produce(place: Path, durability: str, max_bytes: int) -> None:
     one(1)
 
 
+def recover(place: Path, durability: str, max_bytes: int) -> None:
+    """A host of the next boot opens the log, and ends in order."""
+    ring = place / "spool" / "a.ring"
+    if ring.exists():
+        with ring.open("r+b") as f:
+            f.seek(_BOOT_WORDS_AT)
+            f.write(struct.pack("<2Q", 1, 2))
+    route = open_test_route(_spec(place, durability, max_bytes), ring)
+    route.ring.refuse_from_now_on()
+    if route.writer.stop(60):
+        raise AssertionError("something stayed in the ring")
+
+
+def child(task: str, place: Path, durability: str, max_bytes: int) -> subprocess.Popen[bytes]:
+    """A process of its own: what it has mapped and opened on the mount is gone with it."""
+    command = [sys.executable, "-c", _CHILD, task, str(place), durability, str(max_bytes)]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE)
+
+
 @contextmanager
 def mounted(image: Path, place: Path) -> Iterator[None]:
     place.mkdir(exist_ok=True)
@@ -68,7 +87,8 @@ def mounted(image: Path, place: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=False)
+        # Not lazily: a mount that lives on would be mounted again in the place of the next one.
+        eventually(lambda: not subprocess.run(["umount", str(place)], capture_output=True).returncode, "it unmounts")
 
 
 def copy_of_one_instant(image: Path, copy: Path) -> None:
@@ -92,11 +112,7 @@ def cut(tmp_path: Path, durability: str, random_: random.Random) -> tuple[dict[i
     wanted = random_.randrange(20, 2000)
     max_bytes = random_.choice([20_000, 200_000, 1_000_000_000])
     with mounted(image, place):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(place), durability, str(max_bytes)],
-            env=environment(),
-            stdout=subprocess.PIPE,
-        )
+        writer = child("produce", place, durability, max_bytes)
         assert writer.stdout is not None
         try:
             acknowledged = {1: 0, 2: 0}
@@ -110,16 +126,12 @@ def cut(tmp_path: Path, durability: str, random_: random.Random) -> tuple[dict[i
             writer.wait()
     subprocess.run(["e2fsck", "-f", "-y", str(copy)], check=False, capture_output=True)
     with mounted(copy, place):
-        ring = place / "spool" / "a.ring"
-        if ring.exists():
-            with ring.open("r+b") as f:
-                f.seek(_BOOT_WORDS_AT)
-                f.write(struct.pack("<2Q", 1, 2))
-        route = open_test_route(_spec(place, durability, max_bytes), ring, announced=Announced())
-        route.ring.refuse_from_now_on()
-        assert route.writer.stop(60) == 0
-        route.ring.close()
-        return acknowledged, Contents(place / "log" / "a")
+        opener = child("recover", place, durability, max_bytes)
+        assert opener.wait(120) == 0
+        contents = Contents(place / "log" / "a")
+    image.unlink()
+    copy.unlink()
+    return acknowledged, contents
 
 
 def test_power_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
@@ -128,8 +140,9 @@ def test_power_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     print(f"KUMOAUDIT_SEED={seed_}")
     random_ = random.Random(seed_)
     total = 0
-    for _ in range(20):
-        acknowledged, contents = cut(tmp_path, "power", random_)
+    for i in range(20):
+        (tmp_path / str(i)).mkdir()
+        acknowledged, contents = cut(tmp_path / str(i), "power", random_)
         contents.check(acknowledged)
         total += sum(acknowledged.values())
     print(f"20 power cuts, {total} acknowledged, 0 lost")
@@ -140,8 +153,9 @@ def test_process_keeps_a_prefix(tmp_path: Path) -> None:
     seed_ = seed()
     print(f"KUMOAUDIT_SEED={seed_}")
     random_ = random.Random(seed_)
-    for _ in range(5):
-        _, contents = cut(tmp_path, "process", random_)
+    for i in range(5):
+        (tmp_path / str(i)).mkdir()
+        _, contents = cut(tmp_path / str(i), "process", random_)
         for numbers in contents.order.values():
             assert numbers == list(range(1, len(numbers) + 1))
     print("5 power cuts, each a prefix")
