@@ -29,13 +29,12 @@ T0 = 1_790_000_000_000_000_000
 SECOND = 1_000_000_000
 
 _REPO = Path(__file__).resolve().parent.parent
-_COPIES = Path(__file__).resolve().parent / "vectors"
+_VECTORS = Path(__file__).resolve().parent / "vectors"
 
 
 def vectors(name: str) -> Any:
-    """A file of test vectors: the copy in `tests/vectors`, or the newer shared one where the two lie side by side."""
-    shared = _REPO.parent / "shared" / "vectors" / name
-    return json.loads((shared if shared.exists() else _COPIES / name).read_text())
+    """A file of test vectors: cases as data, in `tests/vectors`."""
+    return json.loads((_VECTORS / name).read_text())
 
 
 def event(n: int = 0, **fields: Any) -> Event:
