@@ -24,7 +24,7 @@ CONTEXTS = (
 )
 
 
-class Identity(msgspec.Struct, frozen=True):
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """A name and how it was shown: one of `CONTEXTS`."""
 
     identity: str
@@ -39,7 +39,7 @@ class AuthInfo(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that happened. An absent text is None, never empty (but `description`, whose absence is "").
 
     `time_ns` is wall time in nanoseconds since 1970 UTC. `seq` is not here: it is a place in a log, not a property

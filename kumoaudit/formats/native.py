@@ -13,7 +13,7 @@ from kumoaudit.core.text import clean, clean_value
 from kumoaudit.core.timetext import parse_rfc3339, rfc3339
 
 
-class NativeRow(msgspec.Struct, omit_defaults=True):
+class NativeRow(msgspec.Struct, omit_defaults=True, gc=False):
     """A line. Interface section 6 fixes names and order; `seq` is positional and therefore not in the line."""
 
     id: str
@@ -42,7 +42,7 @@ class NativeRow(msgspec.Struct, omit_defaults=True):
 # Every key of a row that `query` prints, in its order.
 ROW_FIELDS = ("id", "seq", *(f for f in NativeRow.__struct_fields__ if f != "id"))
 
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 _decode = msgspec.json.Decoder(NativeRow).decode
 
 
@@ -79,10 +79,10 @@ class NativeFormat:
         )
         try:
             if row.detail is None and row.metadata is None:
-                return _encode(row) + b"\n"
+                return _encode_lines([row])
             row.detail = _plain(row.detail)
             row.metadata = _plain(row.metadata)
-            return _encode(row) + b"\n"
+            return _encode_lines([row])
         except (UnicodeEncodeError, TypeError, ValueError, OverflowError):
             for name in NativeRow.__struct_fields__:
                 value = getattr(row, name)
@@ -90,7 +90,7 @@ class NativeFormat:
                     setattr(row, name, clean(value))
             if row.auth_info is not None:
                 row.auth_info = _clean_info(row.auth_info)
-            return _encode(row) + b"\n"
+            return _encode_lines([row])
 
     def decode(self, frame: bytes) -> Event:
         """The event of a line. Raises DecodeFault when it is not one."""

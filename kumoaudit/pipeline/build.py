@@ -214,19 +214,23 @@ class Pipeline:
         """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not."""
         if not event.node:
             event = replace(event, node=self.node)
-        default = self.default if self.default and self._in_order else self._ensure_default()
+        in_order = self._in_order
+        if not in_order:
+            self._ensure_default()
+            in_order = self._in_order
+        default = in_order[-1]
         is_own = event.kind == "system" and event.type in HOST_TYPES
         meant = took = lost = False
         refused = ""
         encoder: PythonEncoder | None = None
         line = b""
-        for route in self._in_order:
+        for route in in_order:
             if route is default:
                 if meant and not is_own:
                     break
-            elif route.claims is None or route.claims(event):
+            elif (claims := route.claims) is None or claims(event):
                 meant = True
-                if not route.encoder.takes(event):
+                if (takes := route.takes) is not None and not takes(event):
                     continue
             else:
                 continue
@@ -286,7 +290,7 @@ class Pipeline:
 
     @staticmethod
     def _wants(route: Route, event: Event) -> bool:
-        return (route.claims is None or route.claims(event)) and route.encoder.takes(event)
+        return (route.claims is None or route.claims(event)) and (route.takes is None or route.takes(event))
 
     # -- the end ------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ class PythonEncoder:
         self.plan = plan
         self._encode = FORMATS[plan.format].encode
         self._test = None if isinstance(plan.where, Always) else compile_test(plan.where)
+        self.has_filter = self._test is not None
         self._module, self._user = plan.fill.module, plan.fill.user
 
     def takes(self, event: Event) -> bool:

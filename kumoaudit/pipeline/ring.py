@@ -54,6 +54,7 @@ from kumoaudit.segments.spool import (
 _try_mutex = ctypes.PyDLL(None)["pthread_mutex_trylock"]
 _wait_for_mutex = ctypes.CDLL(None)["pthread_mutex_lock"]
 _unlock_mutex = ctypes.PyDLL(None)["pthread_mutex_unlock"]
+_unlock_mutex.restype = None
 
 _SLOT_WORDS = 8
 
@@ -135,8 +136,6 @@ class Ring:
         """
         n = len(line)
         h, slots, size, mutex = self._h, self._slots, self.block_bytes, self._mutex.ref
-        if not 0 <= time_ns <= INT64_MAX:
-            time_ns = 0 if time_ns < 0 else INT64_MAX
         while True:
             # `with self._mutex`, written out: this is called for every record.
             if _try_mutex(mutex):
@@ -145,16 +144,17 @@ class Ring:
                 k = h[H_CURRENT] % self.blocks
                 i = k * _SLOT_WORDS
                 at, count = slots[i + 1], slots[i + 4]
+                end = at + n
                 # A closed ring has a limit of 0.
-                if at + n <= size and count < h[H_LIMIT]:
-                    begin = HEADER_BYTES + k * size + at
-                    self._mem[begin : begin + n] = line
+                if end <= size and count < h[H_LIMIT]:
+                    begin = HEADER_BYTES + k * size
+                    self._mem[begin + at : begin + end] = line
                     if time_ns < slots[i + 2]:
-                        slots[i + 2] = time_ns
+                        slots[i + 2] = time_ns if time_ns > 0 else 0
                     if time_ns > slots[i + 3]:
-                        slots[i + 3] = time_ns
+                        slots[i + 3] = time_ns if time_ns < INT64_MAX else INT64_MAX
                     slots[i + 4] = count + 1
-                    slots[i + 1] = at + n
+                    slots[i + 1] = end
                     return True
             finally:
                 _unlock_mutex(mutex)

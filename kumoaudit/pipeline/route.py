@@ -28,6 +28,8 @@ class Route:
         self.claimed: Predicate = spec.claims
         """What the log is meant for just now (more than its spec says while it is the only one)."""
         self.claims: Callable[[Event], bool] | None = claims_test(spec.claims, spec.plan.fill)
+        self.takes = encoder.takes if encoder.has_filter else None
+        """The log's own filter; None takes everything."""
         # Without a mapped file the ring does not survive the process, so the file must have the line first.
         self.writes_through = ring.path is None
         self.is_power = spec.durability == "power"
