@@ -19,7 +19,7 @@ from types import FrameType
 import orjson
 
 from kumoaudit import __version__
-from kumoaudit.core.clock import SystemClock
+from kumoaudit.core.clock import Deadline, SystemClock
 from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
 from kumoaudit.core.predicate import to_text
 from kumoaudit.pipeline.build import Pipeline
@@ -70,8 +70,8 @@ class Daemon:
         while self._next() == signal.SIGHUP:
             self._reopen()
         self.host.stopping.set()
-        deadline = time.monotonic() + _POLICY_STOP_S
-        while worker.is_alive() and time.monotonic() < deadline and self._signal != -1:
+        deadline = Deadline(self.pipeline.clock, _POLICY_STOP_S)
+        while worker.is_alive() and deadline.left_s() and self._signal != -1:
             worker.join(0.05)
         watchdog.stop()
         return self._stop(script_args is not None, is_stuck=worker.is_alive())

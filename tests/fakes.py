@@ -141,6 +141,17 @@ class FaultyDisk(RealDisk):
         self._meet("stat", path)
         return super().stat(path)
 
+    def lstat(self, path: str) -> os.stat_result:
+        self._meet("lstat", path)
+        return super().lstat(path)
+
+    def access(self, path: str, mode: int) -> bool:
+        try:
+            self._meet("access", path)
+        except OSError:
+            return False
+        return super().access(path, mode)
+
     def rename(self, old: str, new: str) -> None:
         self._meet("rename", new)
         super().rename(old, new)

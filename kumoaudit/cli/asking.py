@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import click
 
 from kumoaudit.cli.help import option
+from kumoaudit.core.clock import SystemClock
 from kumoaudit.core.event import KINDS, OUTCOMES, SEVERITIES
 from kumoaudit.core.spec import Query
 from kumoaudit.query.engine import covered
@@ -81,8 +81,8 @@ class Question:
         **options: Any,
     ) -> None:
         self.asked = Asked(words=tuple(words), **options)
-        self.target, paths = split_words(words)
-        self.query: Query = build_query(self.asked, self.target, time.time_ns())
+        self.target, paths = split_words(RealDisk(), words)
+        self.query: Query = build_query(self.asked, self.target, SystemClock().now_ns())
         if paths and data_dir:
             raise click.UsageError("--data-dir and a path cannot be given together\n  a data directory is a path too")
         self.logs: list[SegmentLog] = find_logs(RealDisk(), data_dir, paths, os.environ, rotated=rotated)

@@ -1,8 +1,14 @@
-"""The system's clock: the real implementation of the `Clock` seam."""
+"""The system's clock: the real implementation of the `Clock` seam; and time limits that are measured on any clock."""
 
 from __future__ import annotations
 
 import time
+
+from kumoaudit.core.protocols import Clock
+
+_STEP_S = 0.2
+# For ever, in seconds: three hundred years.
+_FOREVER_S = 1e10
 
 
 class SystemClock:
@@ -15,3 +21,23 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         """Nanoseconds since an arbitrary start; never steps back."""
         return time.monotonic_ns()
+
+
+class Deadline:
+    """A limit in seconds from now, measured on a clock. Any thread.
+
+    Who waits for something real waits `step_s` at a time and looks again: a clock that somebody moves is noticed.
+    """
+
+    __slots__ = ("_clock", "_end_ns")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock, self._end_ns = clock, clock.monotonic_ns() + round(min(max(0.0, seconds), _FOREVER_S) * 1e9)
+
+    def left_s(self) -> float:
+        """Seconds until then, 0.0 when it is over."""
+        return max(0, self._end_ns - self._clock.monotonic_ns()) / 1e9
+
+    def step_s(self) -> float:
+        """How long to wait for real before the next look: what is left, at most a fifth of a second."""
+        return min(_STEP_S, self.left_s())

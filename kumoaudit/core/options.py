@@ -81,6 +81,19 @@ def kind(value: object) -> str:
     return "nil" if value is None else str(value)
 
 
+def type_name(value: object) -> str:
+    """The Lua name of a value's type, for messages."""
+    if value is None:
+        return "nil"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str) and type(value) is not str:  # the runtime's mark of a function and the like
+        return str(value)
+    return "string" if isinstance(value, (str, bytes)) else "table"
+
+
 def suggest(name: str, allowed: list[str]) -> str:
     """The nearest allowed word, or ""."""
     near = difflib.get_close_matches(name, allowed, 1, 0.6)

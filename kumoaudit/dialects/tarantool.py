@@ -11,6 +11,7 @@ from kumoaudit.core.catalog import EVENT_TYPES, EventType
 from kumoaudit.core.errors import UsageError
 from kumoaudit.core.event import SEVERITIES
 from kumoaudit.core.ids import is_uuid
+from kumoaudit.core.options import type_name
 
 # What a caller may give; `time` never.
 FIELDS = ("type", "severity", "user", "module", "tag", "remote", "session_type", "uuid", "description")
@@ -32,7 +33,7 @@ def check_fields(call: str, fields: object, *, has_description: bool) -> str | N
         if isinstance(fields, list) and fields:
             return f"{call}: unknown field '1'"
         if not isinstance(fields, list):
-            return f"{call}: expected a text or a table, got {_kind(fields)}"
+            return f"{call}: expected a text or a table, got {type_name(fields)}"
         fields = {}
     for name in fields:
         if name not in FIELDS:
@@ -56,7 +57,7 @@ def check_text(call: str, value: object, further: int) -> str:
     """Why *value* is no event (nil, boolean, function, or a table with *further* arguments behind it)."""
     if isinstance(value, (dict, list)) and not _is_marker(value):
         return f"{call}: a table of fields takes no further arguments, got {further}"
-    return f"{call}: expected a text or a table, got {_kind(value)}"
+    return f"{call}: expected a text or a table, got {type_name(value)}"
 
 
 class SystemEvent(NamedTuple):
@@ -78,7 +79,7 @@ def system_event(values: list[Any]) -> SystemEvent:
         given = dict(values[0] or {})
     else:
         raise UsageError(
-            f"audit.event: expected a table or a type and its arguments, got {_kind(values[0] if values else None)}"
+            f"audit.event: expected a table or a type and its arguments, got {type_name(values[0] if values else None)}"
         )
     return system_event_of(given)
 
@@ -158,7 +159,7 @@ _RENDERED = ("tuple", "new_tuple", "key", "args")
 
 def _argument(row: EventType, name: str, value: Any) -> str:
     if _is_marker(value):
-        raise UsageError(f"audit.event: argument '{name}' of event '{row.name}' cannot be a {_kind(value)}")
+        raise UsageError(f"audit.event: argument '{name}' of event '{row.name}' cannot be a {type_name(value)}")
     if isinstance(value, str):
         return value
     if name in _RENDERED:
@@ -190,15 +191,3 @@ def _is_marker(value: object) -> bool:
 
 def _is_map(value: object) -> bool:
     return isinstance(value, Mapping) or value == []
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "nil"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
-    if _is_marker(value):
-        return str(value)
-    return "string" if isinstance(value, str) else "table"

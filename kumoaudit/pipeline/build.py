@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from kumoaudit.core.catalog import HOST_TYPES
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, RecordRefused, StorageFault
 from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import AnyOf, Predicate
@@ -308,13 +308,13 @@ class Pipeline:
         """
         self.is_closing = True
         left: dict[str, int] = {}
-        give_up = time.monotonic() + timeout_s
+        deadline = Deadline(self.clock, timeout_s)
         logs = [*reversed(self.routes), *([self.default] if self.default else [])]
         for route in logs:
             if route is self.default:
-                self.housekeeping.stop(max(0.1, give_up - time.monotonic()))
+                self.housekeeping.stop(max(0.1, deadline.left_s()))
             # The last ones get a little even when the first took it all: a disk that works is done by then.
-            left |= self._close(route, max(0.5, give_up - time.monotonic()), is_hurried)
+            left |= self._close(route, max(0.5, deadline.left_s()), is_hurried)
         if self._lock:
             self._lock.release()
         return left

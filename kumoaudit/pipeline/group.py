@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import Literal
 
+from kumoaudit.core.clock import Deadline
+
 Position = tuple[int, int]
 
 
@@ -30,8 +32,8 @@ class GroupCommit:
         self._has_leader = False
         self._durable: Position = (0, 0)
 
-    def join(self, want: Position, timeout_s: float) -> Literal["lead", "done", "late"]:
-        """`lead`: do the work and call `finish`. `done`: it is done up to *want*. `late`: *timeout_s* went by."""
+    def join(self, want: Position, deadline: Deadline) -> Literal["lead", "done", "late"]:
+        """`lead`: do the work and call `finish`. `done`: it is done up to *want*. `late`: *deadline* went by."""
         with self._mutex:
             if self._durable >= want:
                 return "done"
@@ -40,7 +42,9 @@ class GroupCommit:
                 return "lead"
             me = _Waiter(want)
             self._waiting.append(me)
-        if not me.lock.acquire(timeout=max(0.0, timeout_s)):
+        while not me.lock.acquire(timeout=deadline.step_s()):
+            if deadline.left_s():
+                continue
             with self._mutex:
                 if me in self._waiting:
                     self._waiting.remove(me)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.event import Event
 from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.segments.freespace import room_at, shortage
@@ -39,7 +40,9 @@ class Housekeeping:
         """Pass on what is waiting, then end; a log that does not take it holds up the host no longer than that."""
         if self._thread:
             self._inbox.put(None)
-            self._thread.join(timeout_s)
+            deadline = Deadline(self._clock, timeout_s)
+            while self._thread.is_alive() and (step := deadline.step_s()):
+                self._thread.join(step)
             self._thread = None
 
     def announce(self, event: Event, origin: str) -> None:
@@ -52,15 +55,14 @@ class Housekeeping:
         return dict(self._short)
 
     def _run(self) -> None:
-        waited = SPACE_EVERY_S
+        pause = Deadline(self._clock, 0)
         while True:
             try:
                 item = self._inbox.get(timeout=ROUND_S)
             except queue.Empty:
-                waited += ROUND_S
                 self._do(self.look_at_clock)
-                if waited >= SPACE_EVERY_S:
-                    waited = 0.0
+                if not pause.left_s():
+                    pause = Deadline(self._clock, SPACE_EVERY_S)
                     self._do(self.look_at_space)
                 continue
             if item is None:

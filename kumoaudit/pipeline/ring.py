@@ -16,11 +16,11 @@ import mmap
 import os
 import struct
 import threading
-import time
 
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import RecordRefused, StorageFault
 from kumoaudit.core.event import Mark
-from kumoaudit.core.protocols import Disk
+from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.core.units import duration_text
 from kumoaudit.segments import spool
@@ -82,9 +82,9 @@ class Ring:
     nothing across the death of the process, so its route writes each record before it returns.
     """
 
-    def __init__(self, disk: Disk, path: str | None, spec: RouteSpec) -> None:
+    def __init__(self, disk: Disk, clock: Clock, path: str | None, spec: RouteSpec) -> None:
         """Open the ring at *path*, or make it. Raises StorageFault: no room, not a ring, wrong size."""
-        self._disk, self.path, self.spec = disk, path, spec
+        self._disk, self._clock, self.path, self.spec = disk, clock, path, spec
         if path is None:
             self._fd = -1
             self._map = mmap.mmap(-1, HEADER_BYTES + spec.ring.block_bytes * spec.ring.blocks)
@@ -170,7 +170,7 @@ class Ring:
             raise RecordRefused(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
         spec = self.spec
         time_ns = min(max(0, time_ns), INT64_MAX)
-        give_up = 0.0
+        deadline: Deadline | None = None
         with self._room:
             while True:
                 if self.closed:
@@ -182,16 +182,15 @@ class Ring:
                 if spec.overflow == "drop":
                     self._count_drop(time_ns)
                     return False
-                now = time.monotonic()
-                give_up = give_up or now + spec.block_timeout_ns / 1e9
-                if now >= give_up:
+                deadline = deadline or Deadline(self._clock, spec.block_timeout_ns / 1e9)
+                if not (step := deadline.step_s()):
                     if spec.on_failure == "continue" or not spec.required:
                         self._count_drop(time_ns)
                         return False
                     why = self.trouble or "its writer does not keep up"
                     waited = duration_text(spec.block_timeout_ns)
                     raise RecordRefused(f"log '{spec.name}' did not take the record within {waited}: {why}")
-                self._room.wait(min(give_up - now, threading.TIMEOUT_MAX))
+                self._room.wait(step)
 
     def _make_room(self, n: int) -> bool:
         h, slots = self._h, self._slots

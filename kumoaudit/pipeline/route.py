@@ -66,10 +66,10 @@ def open_route(
     """
     sink = SINKS[spec.sink](disk, clock, spec, ring_path)
     try:
-        ring = Ring(disk, ring_path, spec)
+        ring = Ring(disk, clock, ring_path, spec)
     except NoMapping as e:
         notices.say(f"{e}; log '{spec.name}' writes each record to its file before it returns")
-        ring = Ring(disk, None, spec)
+        ring = Ring(disk, clock, None, spec)
     except OSError as e:
         raise StorageFault(f"{ring_path}: {e.strerror or e}") from None
     try:
@@ -178,7 +178,7 @@ def _after_reboot(
         seq = mark.next_seq if mark else seq
     ring.close()
     disk.unlink(ring_path)
-    fresh = Ring(disk, ring_path, spec)
+    fresh = Ring(disk, clock, ring_path, spec)
     fresh.set_mark(Mark(fresh.ring_id, 0, 0, seq))
     return fresh
 

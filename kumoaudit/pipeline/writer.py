@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import structs
 
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import RecordRefused
 from kumoaudit.core.event import Batch, Mark
 from kumoaudit.core.protocols import Clock, Sink
@@ -163,11 +164,11 @@ class RouteWriter:
         self._stopping = True
         self.ring.kick.set()
         if self._thread:
-            give_up, hurried = time.monotonic() + timeout_s, False
-            while self._thread.is_alive() and (now := time.monotonic()) < give_up:
-                self._thread.join(min(0.1, give_up - now))
+            deadline, hurried = Deadline(self._clock, timeout_s), False
+            while self._thread.is_alive() and (step := deadline.step_s()):
+                self._thread.join(step)
                 if not hurried and is_hurried():
-                    hurried, give_up = True, min(give_up, now + 1.0)
+                    hurried, deadline = True, Deadline(self._clock, min(1.0, deadline.left_s()))
         else:
             self._end()
         if self._pool:
@@ -197,7 +198,7 @@ class RouteWriter:
 
     def flush(self) -> None:
         """Return when everything acknowledged before the call is in the file. Raises RecordRefused as `sync` does."""
-        self._settle("is in no file yet", self.ring.end(), time.monotonic() + self._patience(), sync=False)
+        self._settle("is in no file yet", self.ring.end(), self._patience(), sync=False)
 
     def sync(self) -> None:
         """Return when everything acknowledged before the call survives the loss of power.
@@ -206,25 +207,26 @@ class RouteWriter:
         covers all that wait. Raises RecordRefused when the disk does not take it within `block_timeout`.
         """
         what, want, patience = "is not safe from power loss", self.ring.end(), self._patience()
-        give_up = time.monotonic() + patience
         role = self._group.join(want, patience)
         if role == "late":
-            self._settle(what, want, give_up, sync=True)
+            self._settle(what, want, patience, sync=True)
         elif role == "lead":
             try:
-                self._settle(what, want, give_up, sync=True)
+                self._settle(what, want, patience, sync=True)
             finally:
                 self._group.finish(self._durable)
 
-    def _patience(self) -> float:
-        """Seconds that a caller waits at most."""
-        return min(self.spec.block_timeout_ns / 1e9, threading.TIMEOUT_MAX / 2)
+    def _patience(self) -> Deadline:
+        """Until when a caller that comes now waits at most."""
+        return Deadline(self._clock, self.spec.block_timeout_ns / 1e9)
 
-    def _settle(self, what: str, want: tuple[int, int], give_up: float, *, sync: bool) -> None:
+    def _settle(self, what: str, want: tuple[int, int], patience: Deadline, *, sync: bool) -> None:
         """Bring everything up to position *want* into the file, and with *sync* onto the disk, on this thread."""
         while True:
             # Another thread may be waiting for a disk that hangs: then nobody waits longer than promised.
-            if self._sink_lock.acquire(timeout=max(0.0, give_up - time.monotonic())):
+            while not (is_mine := self._sink_lock.acquire(timeout=patience.step_s())) and patience.left_s():
+                pass
+            if is_mine:
                 try:
                     if sync and self._durable >= want:
                         return
@@ -241,13 +243,12 @@ class RouteWriter:
                     self.ring.kick.set()
                 finally:
                     self._sink_lock.release()
-            now = time.monotonic()
-            if now >= give_up:
+            if not (left := patience.left_s()):
                 if self.spec.on_failure == "continue" or not self.spec.required:
                     return
                 why = self.ring.trouble or "its disk does not answer"
                 raise RecordRefused(f"log '{self.spec.name}': the record {what}: {why}")
-            time.sleep(min(0.05, give_up - now))
+            time.sleep(min(0.05, left))
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
@@ -270,7 +271,7 @@ class RouteWriter:
         """Seconds until there may be something to do."""
         now = self._clock.monotonic_ns()
         if self._trouble_since:
-            return max(0.01, (self._retry_at - now) / 1e9)
+            return min(TICK_S, max(0.01, (self._retry_at - now) / 1e9))
         wait = TICK_S
         if self._dirty_since:
             wait = min(wait, (self._dirty_since + FLUSH_NS - now) / 1e9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +10,7 @@ from kumoaudit.core.errors import UsageError
 from kumoaudit.core.ids import looks_like_id
 from kumoaudit.core.predicate import AllOf, Always, AnyOf, Compare, FieldIn, Not, Predicate
 from kumoaudit.core.predicate_text import parse_predicate, predicate_from_table
+from kumoaudit.core.protocols import Disk
 from kumoaudit.core.spec import Query
 from kumoaudit.core.timetext import parse_when
 
@@ -35,12 +35,12 @@ class Asked(msgspec.Struct, frozen=True):
     reverse: bool = False
 
 
-def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
+def split_words(disk: Disk, words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The target (None without one) and the paths among the plain arguments.
 
     What exists on disk or holds a slash is a path, everything else a target. Raises UsageError for two targets.
     """
-    paths = [w for w in words if "/" in w or os.path.lexists(w)]
+    paths = [w for w in words if "/" in w or _exists(disk, w)]
     targets = [w for w in words if w not in paths]
     if len(targets) > 1:
         raise UsageError(
@@ -48,6 +48,14 @@ def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
             "  ask for one host, user@host or user=...; a path is written with a slash (./name) or must exist"
         )
     return (targets[0] if targets else None), paths
+
+
+def _exists(disk: Disk, name: str) -> bool:
+    try:
+        disk.lstat(name)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def build_query(asked: Asked, target: str | None, now_ns: int) -> Query:

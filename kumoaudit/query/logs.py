@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from kumoaudit.core.errors import NoSuchLog, StorageFault
 from kumoaudit.core.protocols import Disk
+from kumoaudit.segments.disk import is_directory
 from kumoaudit.segments.lines import kind_of
 from kumoaudit.segments.look import Described, read_description
 from kumoaudit.segments.naming import parse_segment_name
@@ -55,7 +56,11 @@ _Found = list[tuple[SegmentLog, tuple[str, str]]]
 def _registered(disk: Disk, directory: str, origin: str) -> _Found:
     registry = read_registry(disk, directory)
     if registry is None:
-        there = "it holds no logs.json: no host has recorded there" if os.path.isdir(directory) else "no such directory"
+        there = (
+            "it holds no logs.json: no host has recorded there"
+            if is_directory(disk, directory)
+            else "no such directory"
+        )
         raise NoSuchLog(
             f"{directory} ({origin}): {there}\n"
             "  name the data directory with --data-dir or $KUMOAUDIT_DATA_DIR, or give the path of a log"

@@ -31,30 +31,6 @@ def _marked(value: Any) -> Any:
     return value
 
 
-def type_name(value: object) -> str:
-    """The Lua name of a value's type, for messages."""
-    if isinstance(value, LuaFunction):
-        return str(value)
-    if value is None:
-        return "nil"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
-    return "string" if isinstance(value, (str, bytes)) else "table"
-
-
-def shown(value: object) -> str:
-    """A value as a message quotes it: texts in double quotes, tables and functions by their type."""
-    if isinstance(value, LuaFunction) or value is None or isinstance(value, (dict, list)):
-        return f"a {type_name(value)}" if value is not None else "nil"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value if len(value) <= 60 else value[:57] + "..."}"'
-    return str(value)
-
-
 def to_lua(lua: Any, value: Any, null: Any = None) -> Any:
     """A Python value for Lua: text as UTF-8, lists and maps as tables, None as *null* inside tables."""
     if isinstance(value, str):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from kumoaudit.core.clock import SystemClock
 from kumoaudit.core.errors import RecordRefused, UsageError
 from kumoaudit.core.event import SEVERITIES, TEXT_FIELDS, Event
 from kumoaudit.core.ids import uuid4
@@ -49,6 +50,7 @@ class LuaEvents:
             b"full_event": self._full_event,
             b"hook_failed": self._hook_failed,
             b"hook_dropped": self._hook_dropped,
+            b"clock": self._clock,
         }
         for name, function in functions.items():
             host.python[name] = host.guard(function)
@@ -66,6 +68,9 @@ class LuaEvents:
             encode.rank, encode.glob = predicate.rank, predicate.glob
             return encode, ring.open, function(address) return ffi.cast('uint64_t *', address) end"""
         )
+        if type(host.pipeline.clock) is not SystemClock:
+            # The generated path reads the machine's clock itself, without a call; any other clock is Python's.
+            host.lua.execute(b"require('kumoaudit.encode').set_clock(...)", host.python[b"clock"])
         self._has_jit = host.lua.execute(b"return (jit.status())")
         if not self._has_jit:
             host.say("the JIT compiler is off on this machine: events from Lua go through Python, many times slower")
@@ -231,6 +236,11 @@ class LuaEvents:
         except UsageError as e:
             return self._host.lua.table_from([str(e).encode()])
         return event.id.encode() if self._host.pipeline.emit(event) else None
+
+    def _clock(self) -> tuple[int, int]:
+        """Seconds since 1970 and milliseconds, as `encode.now` gives them."""
+        seconds, rest = divmod(self._host.pipeline.clock.now_ns(), 1_000_000_000)
+        return seconds, rest // 1_000_000
 
     def _hook_dropped(self) -> None:
         self._host.pipeline.totals.filtered += 1

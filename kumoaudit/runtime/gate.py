@@ -6,12 +6,13 @@ It stands in front of lupa's own lock, which has no time-out and is not fair.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import KumoauditError
+from kumoaudit.core.protocols import Clock
 
 
 class GateTimeout(KumoauditError):
@@ -21,15 +22,16 @@ class GateTimeout(KumoauditError):
 class Gate:
     """A re-entrant lock that is handed over first come, first served. Any thread.
 
-    `busy_since` (monotonic seconds, 0 when nobody is inside) and `what` are for the watchdog.
+    `busy_since` (monotonic time of the clock in nanoseconds, 0 when nobody is inside) and `what` are for the watchdog.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._mutex = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._owner = 0
         self._depth = 0
-        self.busy_since = 0.0
+        self.busy_since = 0
         self.what = ""
 
     @contextmanager
@@ -54,7 +56,12 @@ class Gate:
             ticket = threading.Lock()
             ticket.acquire()
             self._waiting.append(ticket)
-        got = ticket.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        if timeout_s is None:
+            got = ticket.acquire()
+        else:
+            deadline = Deadline(self._clock, timeout_s)
+            while not (got := ticket.acquire(timeout=deadline.step_s())) and deadline.left_s():
+                pass
         with self._mutex:
             # A ticket that is no longer queued was handed over in the very moment: take it.
             if not got and ticket in self._waiting:
@@ -64,7 +71,7 @@ class Gate:
 
     def _enter(self, me: int, what: str) -> None:
         self._owner, self._depth = me, 1
-        self.what, self.busy_since = what, time.monotonic()
+        self.what, self.busy_since = what, self._clock.monotonic_ns()
 
     def release(self) -> None:
         """Leave; the one who has waited longest is let in."""
@@ -72,7 +79,7 @@ class Gate:
         if self._depth:
             return
         with self._mutex:
-            self._owner, self.busy_since, self.what = 0, 0.0, ""
+            self._owner, self.busy_since, self.what = 0, 0, ""
             if self._waiting:
                 # Owner 0 with a ticket handed out: a newcomer still sees the queue or the ticket's holder enter.
                 self._owner = -1

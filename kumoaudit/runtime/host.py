@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import lupa.luajit21 as lupa
 
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import ConfigError, KumoauditError, PolicyError, Problem, UsageError
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.pipeline.build import Pipeline
@@ -29,6 +30,7 @@ from kumoaudit.runtime.literals import mark_known_fields
 from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
 from kumoaudit.runtime.timers import Timers
+from kumoaudit.segments.place import place_problem
 
 API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics")
 LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
@@ -67,7 +69,7 @@ class PolicyHost:
         """Makes the runtime; reads and runs nothing of the policy yet. *policy* is the path as the user gave it."""
         self.policy_path, self.pipeline, self.say = policy, pipeline, say
         self.validating, self.trusted = validating, trusted
-        self.gate = Gate()
+        self.gate = Gate(pipeline.clock)
         self.handlers = Handlers()
         self.sources = Sources()
         self.handler_timeout_s = HANDLER_TIMEOUT_S
@@ -249,7 +251,12 @@ class PolicyHost:
         self.stopping.set()
 
     def _sleep_blocking(self, seconds: float) -> None:
-        self.stopping.wait(min(float(seconds), threading.TIMEOUT_MAX))
+        self._rest(float(seconds))
+
+    def _rest(self, seconds: float) -> None:
+        deadline = Deadline(self.pipeline.clock, seconds)
+        while (step := deadline.step_s()) and not self.stopping.wait(step):
+            pass
 
     def _missing(self, path: bytes) -> bytes | None:
         from kumoaudit.runtime.refused import missing
@@ -322,7 +329,7 @@ class PolicyHost:
         """Go on with a task until it is done; sleeps happen here, outside the gate."""
         task, state, *rest = answer
         while state == b"sleep":
-            self.stopping.wait(min(max(0.0, float(rest[0])), threading.TIMEOUT_MAX))
+            self._rest(float(rest[0]))
             with self._inside(event, f"the handler of '{event}'"):
                 if self.stopping.is_set() and event not in ("shutdown",):
                     raise PolicyError(f"the host is stopping; {self.handlers.describe(event)} was asleep")
@@ -387,7 +394,7 @@ class PolicyHost:
                 what = f"log {spec.name!r} is configured already at {other.at}"
                 raise ConfigError([Problem(f"{spec.at}: {call}", what, "give each log a name of its own")])
         self.pipeline.check(spec)
-        if problem := place_problem(spec.path):
+        if problem := place_problem(self.pipeline.disk, spec.path):
             raise ConfigError([Problem(f"{spec.at}: {call}", *problem)])
         self.validated.append(spec)
 
@@ -416,23 +423,6 @@ def lua_directory() -> Path:
     package = Path(__file__).resolve().parent.parent
     installed = package / "_lua"
     return installed if installed.is_dir() else package.parent / "lua"
-
-
-def place_problem(path: str) -> tuple[str, str] | None:
-    """Why a directory could not be used for a log, and what to do, or None; nothing is made."""
-    at = path
-    while at and not os.path.exists(at):
-        at = os.path.dirname(at)
-    if not at:
-        return None
-    if not os.path.isdir(at):
-        return f"{at} is not a directory", "choose another path"
-    if not os.access(at, os.W_OK | os.X_OK):
-        return (
-            f"{at} is not writable for uid {os.geteuid()}",
-            "choose another directory or give the user write permission",
-        )
-    return None
 
 
 def _most_arguments(function: Callable[..., Any]) -> float:

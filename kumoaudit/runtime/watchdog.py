@@ -10,7 +10,6 @@ recorded, a call of the host). A handler that somebody waits for must return wit
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from kumoaudit.runtime.host import PolicyHost
@@ -34,11 +33,12 @@ class Watchdog:
         self._stop.set()
 
     def _run(self) -> None:
-        seen: tuple[float, int] = (0.0, 0)
-        since = time.monotonic()
+        clock = self._host.pipeline.clock
+        seen = (0, 0)
+        since = clock.monotonic_ns()
         while not self._stop.wait(max(0.02, min(0.5, self._host.handler_timeout_s / 10))):
             gate = self._host.gate
-            now = time.monotonic()
+            now = clock.monotonic_ns()
             if not gate.busy_since:
                 since = now
                 continue
@@ -49,7 +49,7 @@ class Watchdog:
             if mark != seen:
                 seen, since = mark, now
                 continue
-            if now - since >= self._host.handler_timeout_s and not self._host.waits_outside_lua:
+            if now - since >= self._host.handler_timeout_s * 1e9 and not self._host.waits_outside_lua:
                 what = gate.what or "the policy"
                 limit = self._host.handler_timeout_s
                 places = self._host.handlers.places(event) if event else []

@@ -6,6 +6,7 @@ import array
 import fcntl
 import mmap
 import os
+import stat
 
 from kumoaudit.core.protocols import Disk
 
@@ -87,6 +88,14 @@ class RealDisk:
     def stat(self, path: str) -> os.stat_result:
         return os.stat(path)
 
+    def lstat(self, path: str) -> os.stat_result:
+        """Of a symbolic link itself, not of what it leads to."""
+        return os.lstat(path)
+
+    def access(self, path: str, mode: int) -> bool:
+        """Whether *path* is there and this user may use it so: *mode* is made of `os.F_OK`, `R_OK`, `W_OK`, `X_OK`."""
+        return os.access(path, mode)
+
     def statvfs(self, path: str) -> os.statvfs_result:
         return os.statvfs(path)
 
@@ -147,6 +156,14 @@ def _is_btrfs(fd: int) -> bool:
     except (OSError, ValueError):
         return False
     return kind == "btrfs"
+
+
+def is_directory(disk: Disk, path: str) -> bool:
+    """Whether *path* is a directory, or a link to one; False when it cannot be looked at."""
+    try:
+        return stat.S_ISDIR(disk.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def write_all(disk: Disk, fd: int, data: bytes | memoryview) -> None:

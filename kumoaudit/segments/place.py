@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 import msgspec
 
 from kumoaudit.core.errors import StorageFault
 from kumoaudit.core.protocols import Disk
-from kumoaudit.segments.disk import write_all
+from kumoaudit.segments.disk import is_directory, write_all
 from kumoaudit.segments.lock import DirectoryLock
 from kumoaudit.segments.naming import hidden
 
@@ -38,7 +39,7 @@ class LogDirectory:
         """Make the directory usable and hold it. Raises StorageFault or LogInUse; again is harmless."""
         directory, disk = self.path, self._disk
         try:
-            missing = missing_directories(directory)
+            missing = missing_directories(disk, directory)
             check_directory(disk, directory)
             disk.makedirs(hidden(directory))
             if self._power:
@@ -87,19 +88,19 @@ class LogDirectory:
             self._lock = None
 
 
-def missing_directories(directory: str) -> list[str]:
+def missing_directories(disk: Disk, directory: str) -> list[str]:
     """*directory* and its parents as far as they do not exist, the innermost first."""
     missing = []
     at = os.path.abspath(directory)
-    while not os.path.isdir(at):
+    while not is_directory(disk, at) and (parent := os.path.dirname(at)) != at:
         missing.append(at)
-        at = os.path.dirname(at)
+        at = parent
     return missing
 
 
 def check_directory(disk: Disk, directory: str) -> None:
     """Make *directory* if it is missing. Raises OSError; StorageFault when somebody else could swap files in it."""
-    if os.path.islink(directory):
+    if _is_link(disk, directory):
         raise StorageFault(
             f"log_dir {directory} is a symbolic link\n  give the real path: {os.path.realpath(directory)}"
         )
@@ -111,3 +112,27 @@ def check_directory(disk: Disk, directory: str) -> None:
             f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {mode})\n"
             "  take the write permission from group and others, or choose another directory"
         )
+
+
+def place_problem(disk: Disk, path: str) -> tuple[str, str] | None:
+    """Why a directory could not be used for a log, and what to do, or None; nothing is made."""
+    at = path
+    while not is_directory(disk, at):
+        if disk.access(at, os.F_OK):
+            return f"{at} is not a directory", "choose another path"
+        if at in ("", os.path.sep):
+            return None
+        at = os.path.dirname(at)
+    if not disk.access(at, os.W_OK | os.X_OK):
+        return (
+            f"{at} is not writable for uid {os.geteuid()}",
+            "choose another directory or give the user write permission",
+        )
+    return None
+
+
+def _is_link(disk: Disk, path: str) -> bool:
+    try:
+        return stat.S_ISLNK(disk.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False

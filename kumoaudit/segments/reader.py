@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -37,6 +38,15 @@ class StoredRecord(NamedTuple):
     seq: int
     event: Event
     line: bytes
+
+
+class _Stream(NamedTuple):
+    """A file without trailers, open; `forwards` (from an offset `start`) and `backwards` give its whole lines."""
+
+    fd: int
+    kind: Kind
+    forwards: Callable[..., Iterator[Block]]
+    backwards: Callable[[], Iterator[Block]]
 
 
 class _Gap(NamedTuple):
@@ -142,8 +152,7 @@ class SegmentLog:
     def _numbered(self, s: Segment, following: int | None, scan: _Scan, *, from_seq: int = 0) -> Iterator[StoredRecord]:
         """Records of a segment's frames with number *from_seq* or later. *following* is the first number of the next
         segment, None when what lies behind the last trailer is not this segment's share."""
-        fd = self._open(s)
-        if fd is None or s.last is None:
+        if s.last is None or (fd := self._open(s)) is None:
             return
         try:
             regions = self._regions(fd, s, s.last, following, from_seq)
@@ -217,47 +226,48 @@ class SegmentLog:
 
     # -- files without ------------------------------------------------------------------------------------------
 
-    def _unnumbered(self, s: Segment, scan: _Scan) -> Iterator[StoredRecord]:
+    @contextmanager
+    def _stream(self, s: Segment) -> Iterator[_Stream | None]:
+        """The file for the block; None (reported) as from `_open`."""
         fd = self._open(s)
         if fd is None:
+            yield None
             return
         try:
-            kind = kind_of(self._disk, fd)
-            bad = self._bad(s.path)
-            if not scan.newest_first or kind == "plain":
-                if scan.newest_first:
-                    blocks = blocks_backwards(self._disk, fd, s.size, bad)
-                else:
-                    blocks = blocks_forwards(self._disk, fd, s.size, bad, kind=kind)
-                for block in blocks:
+            kind, bad = kind_of(self._disk, fd), self._bad(s.path)
+            forwards = partial(blocks_forwards, self._disk, fd, s.size, bad, kind=kind)
+            yield _Stream(fd, kind, forwards, partial(blocks_backwards, self._disk, fd, s.size, bad))
+        finally:
+            self._disk.close(fd)
+
+    def _unnumbered(self, s: Segment, scan: _Scan) -> Iterator[StoredRecord]:
+        with self._stream(s) as file:
+            if file is None:
+                return
+            if not scan.newest_first or file.kind == "plain":
+                for block in file.backwards() if scan.newest_first else file.forwards():
                     yield from scan.block(block, 0, s.path)
                 return
             # There is no way backwards through a stream: read it all, keep the newest that really match.
             kept: deque[StoredRecord] = deque(maxlen=scan.query.limit)
-            forwards = scan.turned()
-            for block in blocks_forwards(self._disk, fd, s.size, bad, kind=kind):
-                kept.extend(r for r in forwards.block(block, 0, s.path) if scan.satisfies(r))
-        finally:
-            self._disk.close(fd)
+            turned = scan.turned()
+            for block in file.forwards():
+                kept.extend(r for r in turned.block(block, 0, s.path) if scan.satisfies(r))
         yield from reversed(kept)
 
     def _grown(self, s: Segment, had: int, scan: _Scan) -> Iterator[StoredRecord]:
         """Records of a file without trailers behind its first *had* bytes."""
-        fd = self._open(s)
-        if fd is None:
-            return
-        try:
-            kind = kind_of(self._disk, fd)
-            bad = self._bad(s.path)
-            if kind == "plain":
-                start = self._line_start(fd, had)
-                for block in blocks_forwards(self._disk, fd, s.size, bad, kind=kind, start=start):
+        with self._stream(s) as file:
+            if file is None:
+                return
+            if file.kind == "plain":
+                for block in file.forwards(start=self._line_start(file.fd, had)):
                     yield from scan.block(block, 0, s.path)
                 return
             if self._is_file and not had:
                 return  # a compressed copy of what was followed already
-            skip = self._whole_lines(fd, had, kind)
-            for block in blocks_forwards(self._disk, fd, s.size, bad, kind=kind):
+            skip = self._whole_lines(file.fd, had, file.kind)
+            for block in file.forwards():
                 n = block.text.count(b"\n")
                 if skip >= n:
                     skip -= n
@@ -265,8 +275,6 @@ class SegmentLog:
                 fresh = block.text.split(b"\n", skip)[-1]
                 skip = 0
                 yield from scan.block(Block(block.offset, fresh), 0, s.path)
-        finally:
-            self._disk.close(fd)
 
     def _whole_lines(self, fd: int, end: int, kind: Kind) -> int:
         blocks = blocks_forwards(self._disk, fd, end, lambda *_: None, kind=kind)

@@ -126,9 +126,9 @@ def segment_paths(disk: Disk, directory: str, prefix: str) -> list[str]:
             continue
         path = os.path.join(directory, name)
         try:
-            is_file = stat.S_ISREG(disk.stat(path).st_mode) and not os.path.islink(path)
+            is_file = stat.S_ISREG(disk.lstat(path).st_mode)
         except FileNotFoundError:
-            continue  # a link that leads nowhere, or removed since the listing
+            continue  # removed since the listing
         if is_file:
             found.append((parsed[1:], path))
     return [path for _, path in sorted(found)]

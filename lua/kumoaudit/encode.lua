@@ -273,9 +273,15 @@ function encode.now()
   return tonumber(timespec.sec), (nsec - nsec % 1000000) / 1000000
 end
 
---- A clock of Python's instead, for tests: *now()* returns seconds and milliseconds.
+--- The host's clock instead of the machine's: *now()* is guarded (true, seconds, milliseconds; or false, a text).
 function encode.set_clock(now)
-  encode.now = now
+  function encode.now()
+    local ok, sec, ms = now()
+    if not ok then
+      error(sec, 0)
+    end
+    return sec, ms
+  end
 end
 
 local utc_second, utc_text, local_second, local_text, zone = -1, '', -1, '', ''

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kumoaudit.core.clock import SystemClock
 from kumoaudit.core.errors import RecordRefused, StorageFault
 from kumoaudit.core.event import Mark
 from kumoaudit.core.spec import RingSpec
@@ -24,7 +25,7 @@ _SMALL = RingSpec(1000, 3)
 
 def ring(path: Path | None, spec: RingSpec = _SMALL, **options: object) -> Ring:
     given = route_spec("/nowhere", ring=spec, **{"block_timeout_ns": 0, **options})
-    return Ring(RealDisk(), str(path) if path else None, given)
+    return Ring(RealDisk(), SystemClock(), str(path) if path else None, given)
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_a_ring_is_made_whole_or_not_at_all(path: Path) -> None:
     disk.fail("preallocate", errno.ENOSPC)
 
     with pytest.raises(StorageFault) as refused:
-        Ring(disk, str(path), route_spec("/nowhere", ring=_SMALL))
+        Ring(disk, SystemClock(), str(path), route_spec("/nowhere", ring=_SMALL))
 
     assert str(path) in str(refused.value)
     assert f"{4096 + 3000} bytes" in str(refused.value)
@@ -230,7 +231,7 @@ def test_where_nothing_can_be_mapped_the_caller_is_told_so(path: Path) -> None:
         disk = FaultyDisk()
         disk.fail(kind, code)
         with pytest.raises(NoMapping):
-            Ring(disk, str(path), route_spec("/nowhere", ring=_SMALL))
+            Ring(disk, SystemClock(), str(path), route_spec("/nowhere", ring=_SMALL))
 
 
 def test_a_file_that_is_no_ring_is_refused_and_left_alone(path: Path) -> None:
@@ -254,7 +255,7 @@ def test_a_ring_whose_header_a_power_cut_has_taken_is_made_anew(path: Path, size
 def test_the_header_of_a_ring_is_on_the_disk_before_its_name(path: Path) -> None:
     disk = FaultyDisk()
 
-    Ring(disk, str(path), route_spec("/nowhere", ring=_SMALL))
+    Ring(disk, SystemClock(), str(path), route_spec("/nowhere", ring=_SMALL))
 
     kinds = [kind for kind, _ in disk.log if kind in ("pwrite", "fsync", "rename")]
     assert kinds == ["pwrite", "fsync", "rename"]

@@ -635,7 +635,7 @@ def test_the_sink_gets_every_line_once_in_order_over_errors(tmp_path: Path) -> N
     heard = Announced()
     spec = route_spec(tmp_path / "a", ring=RingSpec(4096, 4))
     sink = MemorySink(refuse_some)
-    ring = Ring(FaultyDisk(), str(tmp_path / "a.ring"), spec)
+    ring = Ring(FaultyDisk(), clock, str(tmp_path / "a.ring"), spec)
     route = open_test_route(spec, tmp_path / "spool" / "other.ring", announced=heard)
     writer = RouteWriter(spec, ring, sink, clock, route.writer._notices)
     writer.open(ring.mark)

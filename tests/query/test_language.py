@@ -11,6 +11,7 @@ from kumoaudit.core.errors import UsageError
 from kumoaudit.core.predicate import Always, matches
 from kumoaudit.core.timetext import parse_rfc3339
 from kumoaudit.query.language import Asked, build_query, hint_for_nothing, split_words
+from kumoaudit.segments.disk import RealDisk
 from tests.support import SECOND, T0, event
 
 
@@ -115,9 +116,12 @@ def test_words_that_exist_or_hold_a_slash_are_paths(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "audit.log").touch()
 
-    assert split_words(["audit.log", "example.com", "/no/such"]) == ("example.com", ["audit.log", "/no/such"])
+    assert split_words(RealDisk(), ["audit.log", "example.com", "/no/such"]) == (
+        "example.com",
+        ["audit.log", "/no/such"],
+    )
     with pytest.raises(UsageError, match="more than one target"):
-        split_words(["a", "b"])
+        split_words(RealDisk(), ["a", "b"])
 
 
 def test_a_look_up_that_cannot_succeed_and_a_missing_file_get_a_hint() -> None:

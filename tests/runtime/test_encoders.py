@@ -59,7 +59,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Any:
         """,
     ) as made:
         made.host.lua.execute(
-            b"local encode = require 'kumoaudit.encode' encode.set_clock(function() return %d, %d end)" % (SEC, MS)
+            b"local encode = require 'kumoaudit.encode' encode.set_clock(function() return true, %d, %d end)"
+            % (SEC, MS)
         )
         made.host.events.install()
         yield made

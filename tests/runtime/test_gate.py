@@ -6,18 +6,19 @@ import threading
 
 import pytest
 
+from kumoaudit.core.clock import SystemClock
 from kumoaudit.runtime.gate import Gate, GateTimeout
 
 
 def test_the_same_thread_may_enter_again() -> None:
-    gate = Gate()
+    gate = Gate(SystemClock())
     with gate.entered("outer"), gate.entered("inner"):
         assert gate.what == "outer"
-    assert gate.busy_since == 0.0
+    assert gate.busy_since == 0
 
 
 def test_a_busy_gate_is_given_up_after_the_time_limit_and_stays_usable() -> None:
-    gate = Gate()
+    gate = Gate(SystemClock())
     gate.acquire("a long handler")
     failed: list[str] = []
 
@@ -38,7 +39,7 @@ def test_a_busy_gate_is_given_up_after_the_time_limit_and_stays_usable() -> None
 
 
 def test_waiting_threads_enter_in_the_order_in_which_they_came() -> None:
-    gate = Gate()
+    gate = Gate(SystemClock())
     order: list[int] = []
     gate.acquire("first")
     threads = []
@@ -62,7 +63,7 @@ def test_waiting_threads_enter_in_the_order_in_which_they_came() -> None:
 
 @pytest.mark.parametrize("threads", [2, 8])
 def test_only_one_thread_is_inside(threads: int) -> None:
-    gate = Gate()
+    gate = Gate(SystemClock())
     inside: list[int] = []
     worst: list[int] = []
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kumoaudit.core.errors import UsageError
-from kumoaudit.runtime.convert import text, type_name
+from kumoaudit.core.options import type_name
+from kumoaudit.runtime.convert import text
 from kumoaudit.runtime.host import Export
 
 if TYPE_CHECKING:

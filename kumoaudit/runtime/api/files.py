@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from kumoaudit.core.errors import UsageError
+from kumoaudit.core.options import type_name
 from kumoaudit.runtime.api.serde import read_file
-from kumoaudit.runtime.convert import text, type_name
+from kumoaudit.runtime.convert import text
 from kumoaudit.runtime.host import Export
 
 if TYPE_CHECKING:

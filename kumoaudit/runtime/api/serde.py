@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kumoaudit.core.errors import UsageError
+from kumoaudit.core.options import type_name
 from kumoaudit.runtime import convert, toml_writer
 from kumoaudit.runtime.host import Export
 from kumoaudit.runtime.parsers import PARSERS
@@ -40,7 +41,7 @@ def _reader(tables: _Tables, name: str, call: str, *, is_file: bool) -> Callable
     def read(at: str, given: object = None, *rest: object) -> Any:
         if not isinstance(given, bytes) or rest:
             what = "one path" if is_file else "one text"
-            got = convert.type_name(given) if not rest else f"{len(rest) + 1} arguments"
+            got = type_name(given) if not rest else f"{len(rest) + 1} arguments"
             raise UsageError(f"{at}: {call}: expected {what}, got {got}")
         raw = read_file(given, f"{at}: {call}: reading file") if is_file else given
         what = convert.text(given) if is_file else "the text"
