@@ -20,11 +20,19 @@ Emit = Callable[[Event], bool]
 rather than lose an event silently. Any thread."""
 
 
-class Source(Protocol):
-    """Where events come from: the Lua policy, a listener, a socket."""
+class Listener(Protocol):
+    """Where events come from besides the policy. Made by the policy's call, started when `init` is over."""
 
-    def start(self, emit: Emit) -> None: ...
-    def stop(self, timeout_s: float) -> None: ...
+    name: str
+    """As the ready line shows it: `unix:/run/kumoaudit.sock`."""
+
+    def start(self) -> None:
+        """Serve, on threads of its own. Raises EnvironmentFault."""
+        ...
+
+    def stop(self, timeout_s: float) -> None:
+        """Take no more; what was read is recorded and answered. Harmless when it never started."""
+        ...
 
 
 class Format(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -48,7 +49,10 @@ class Ingest:
     them, from their acknowledgement on. Tarantool's `uuid` is no such key, for it may rightly stand in many records.
     """
 
-    def __init__(self, emit_many: EmitMany, clock: Clock, node: str = "", *, remembered: int = REMEMBERED) -> None:
+    def __init__(
+        self, emit_many: EmitMany, clock: Clock, node: Callable[[], str] = str, *, remembered: int = REMEMBERED
+    ) -> None:
+        """*node* gives the name of this machine for the records, or "": the pipeline's."""
         self._emit_many, self._clock, self._node, self._most = emit_many, clock, node, remembered
         self._seen: OrderedDict[str, bool] = OrderedDict()
         self._flying: set[str] = set()
@@ -60,7 +64,7 @@ class Ingest:
         Returns when every record is acknowledged. Raises BadBatch (nothing was recorded), or RecordRefused when a log
         did not take it within *patience_ns* (by default each log's `block_timeout`): the caller may try again.
         """
-        base = Base(self._clock.now_ns(), peer.address, peer.detail(), self._node)
+        base = Base(self._clock.now_ns(), peer.address, peer.detail(), self._node())
         events, keys = parse_batch(data, content, base)
         took = self._emit_many(events, patience_ns) if keys is None else self._once(events, keys, patience_ns)
         return Taken(len(events), sum(took), [e.id for e in events])

@@ -21,7 +21,7 @@ MAX_LINE_BYTES = 8 << 20
 # A batch: what arrives without a pause this long, but not more than so many bytes of whole lines.
 _PAUSE_S = 0.005
 _BATCH_BYTES = 512 << 10
-_READ_BYTES = 1 << 20
+_READ_BYTES = 256 << 10
 # A line that does not go on, and a client that does not read its answers.
 _PATIENCE_S = 30.0
 # When all connections are taken, one that said nothing for so long makes room.
@@ -44,7 +44,7 @@ class SocketListener:
         self._thread: threading.Thread | None = None
         self._connections: set[_Connection] = set()
         self._lock = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Serve from now on. Raises EnvironmentFault: the path is taken, or cannot be used."""
@@ -55,7 +55,7 @@ class SocketListener:
     def stop(self, timeout_s: float) -> None:
         """Take no more; what has arrived is recorded and answered, at most *timeout_s* long."""
         give_up = time.monotonic() + timeout_s
-        self._stopping = True
+        self._stopping.set()
         if self._listening is None:
             return
         self._file.remove()
@@ -75,11 +75,11 @@ class SocketListener:
             connection.drop()
 
     def _accept(self, listening: socket.socket) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 peer, _ = listening.accept()
             except OSError as e:
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 if e.errno not in (errno.ECONNABORTED, errno.EINTR):
                     # Out of descriptors or memory: others will let go of theirs.
@@ -177,12 +177,13 @@ class _Connection:
             waiting.append(chunk)
             size += len(chunk)
             has_lines = has_lines or b"\n" in chunk
-            is_paused = not chunk
-            if is_over or (has_lines and (is_paused or size >= _BATCH_BYTES or _ends_batch(waiting))):
+            is_whole = is_over or (has_lines and (not chunk or size >= _BATCH_BYTES))
+            if is_whole or (has_lines and _ends_batch(waiting)):
                 data = b"".join(waiting)
-                end = len(data) if is_over else data.rfind(b"\n") + 1
+                end = len(data) if is_over else data.rfind(b"\n") + 1 if is_whole else _last_end(data)
                 self._take(data[:end])
-                waiting, size, has_lines = ([data[end:]], len(data) - end, False) if end < len(data) else ([], 0, False)
+                rest = data[end:]
+                waiting, size, has_lines = [rest], len(rest), b"\n" in rest
             if is_over:
                 return
             if size > MAX_LINE_BYTES:
@@ -227,6 +228,11 @@ def _ends_batch(parts: list[bytes]) -> bool:
     # Over the border of two reads.
     border = (parts[-2] if len(parts) > 1 else b"")[-2:] + last[:2]
     return b"\n\n" in border or b"\n\r\n" in border
+
+
+def _last_end(data: bytes) -> int:
+    """Behind the last empty line; what follows it may not be all of its batch yet."""
+    return max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
 
 
 def _batch_end(data: bytes, at: int) -> tuple[int, int]:
