@@ -1,7 +1,7 @@
 """The host as a process: start order, signals, the ready line, stop order.
 
-Start: policy file, `pre_init`, `init` (logs open as they are configured), ready. Stop: policy, rings, sinks; what did
-not make it is counted, said, and stays in the ring for the next start.
+Start: policy file, `pre_init`, `init` (logs open as they are configured), listeners, ready. Stop: listeners, policy,
+rings, sinks; what did not make it is counted, said, and stays in the ring for the next start.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from kumoaudit.pipeline.notices import host_event
 from kumoaudit.runtime.host import PolicyHost
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
+from kumoaudit.sources.ingest import Ingest
+from kumoaudit.sources.unix import SocketListener
 
 # A Lua -> Python call beside a busy Python thread waits one interval; the default of 5 ms would be felt.
 _SWITCH_INTERVAL_S = 0.0005
 _POLICY_STOP_S = 5.0
+_LISTENERS_STOP_S = 5.0
 
 
 def say(text: str) -> None:
@@ -56,7 +59,11 @@ class Daemon:
         self._error: KumoauditError | None = None
         self._has_crashed = False
         self._closed = threading.Lock()
+        self._listening = threading.Lock()
+        self._has_stopped = False
         self.pipeline.on_first_log.append(self._first_record)
+        self._ingest = Ingest(self.host.events.emit_many, self.pipeline.clock, lambda: self.pipeline.node)
+        self.host.factories["unix"] = lambda options: SocketListener(options.path, options.mode, self._ingest, say)
 
     def run(self, script_args: Sequence[str] | None = None) -> int:
         """Run to the end and return the exit code. With *script_args* it is a script: `pre_init`, then `main`."""
@@ -69,6 +76,7 @@ class Daemon:
         worker.start()
         while self._next() == signal.SIGHUP:
             self._reopen()
+        self._stop_listeners()
         self.host.stopping.set()
         deadline = Deadline(self.pipeline.clock, _POLICY_STOP_S)
         while worker.is_alive() and deadline.left_s() and self._signal != -1:
@@ -87,8 +95,9 @@ class Daemon:
             if script_args is None:
                 self._configure("init")
                 self.pipeline.start()
+                self._listen()
                 self._ready()
-                while self.host.running_tasks() and not self.host.stopping.is_set():
+                while (self.host.listeners or self.host.running_tasks()) and not self.host.stopping.is_set():
                     time.sleep(0.02)
             else:
                 self.pipeline.start()
@@ -115,6 +124,22 @@ class Daemon:
             with self.host.configuring(event):
                 self.host.call(event)
 
+    def _listen(self) -> None:
+        """Start what `init` asked for. Raises EnvironmentFault with those before it stopped again."""
+        for listener in self.host.listeners:
+            with self._listening:
+                if self._has_stopped:
+                    return
+                listener.start()
+
+    def _stop_listeners(self) -> None:
+        """Sources go first: what they have read is recorded and answered while policy and logs still work."""
+        with self._listening:
+            self._has_stopped = True
+        give_up = time.monotonic() + _LISTENERS_STOP_S
+        for listener in self.host.listeners:
+            listener.stop(max(0.1, give_up - time.monotonic()))
+
     def _first_record(self) -> None:
         detail = {
             "pid": os.getpid(),
@@ -128,7 +153,8 @@ class Daemon:
         self.pipeline.finish_left_logs()
         self._record_config()
         logs = ", ".join(f"{r.spec.name} ({r.spec.path or r.spec.sink})" for r in self.pipeline.open_routes)
-        say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners none, logs {logs}")
+        listeners = ", ".join(listener.name for listener in self.host.listeners) or "none"
+        say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners {listeners}, logs {logs}")
 
     def _record_config(self) -> None:
         policy = hashlib.sha256()

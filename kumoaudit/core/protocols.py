@@ -5,7 +5,7 @@ Everything else is either a value (`core.event`, `core.spec`), a pure function, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from mmap import mmap
 from os import stat_result, statvfs_result
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -20,11 +20,19 @@ Emit = Callable[[Event], bool]
 rather than lose an event silently. Any thread."""
 
 
-class Source(Protocol):
-    """Where events come from: the Lua policy, a listener, a socket."""
+class Listener(Protocol):
+    """Where events come from besides the policy. Made by the policy's call, started when `init` is over."""
 
-    def start(self, emit: Emit) -> None: ...
-    def stop(self, timeout_s: float) -> None: ...
+    name: str
+    """As the ready line shows it: `unix:/run/kumoaudit.sock`."""
+
+    def start(self) -> None:
+        """Serve, on threads of its own. Raises EnvironmentFault."""
+        ...
+
+    def stop(self, timeout_s: float) -> None:
+        """Take no more; what was read is recorded and answered. Harmless when it never started."""
+        ...
 
 
 class Format(Protocol):
@@ -34,6 +42,10 @@ class Format(Protocol):
     framing: Literal["line", "length"]
 
     def encode(self, event: Event) -> bytes: ...
+    def encode_many(self, events: Sequence[Event]) -> bytes:
+        """The frames of *events* in order, exactly as `encode` makes them one by one."""
+        ...
+
     def decode(self, frame: bytes) -> Event:
         """The event as far as the format keeps it. Raises DecodeFault."""
         ...

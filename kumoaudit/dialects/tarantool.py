@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from kumoaudit.core.catalog import EVENT_TYPES, EventType
 from kumoaudit.core.errors import UsageError
-from kumoaudit.core.event import SEVERITIES
-from kumoaudit.core.ids import is_uuid
+from kumoaudit.core.event import SEVERITIES, Event
+from kumoaudit.core.ids import is_uuid, uuid4
 from kumoaudit.core.options import type_name
+from kumoaudit.core.text import clean_value
 
 # What a caller may give; `time` never.
 FIELDS = ("type", "severity", "user", "module", "tag", "remote", "session_type", "uuid", "description")
@@ -115,6 +116,26 @@ def system_event_of(given: Mapping[str, Any]) -> SystemEvent:
     if not _is_map(args):
         raise UsageError("audit.event: field 'args' must be a table")
     return SystemEvent(row, *_described(row, dict(args)), fields)
+
+
+def record_of(e: SystemEvent, time_ns: int, id: str | None = None) -> Event:
+    """The event of a system event; its id is *id*, or the uuid that was given, or a new one."""
+    fields = e.fields
+    return Event(
+        id=id or fields.get("uuid") or uuid4(),
+        time_ns=time_ns,
+        kind=e.row.kind,
+        type=e.row.name,
+        severity=e.row.severity,
+        outcome=e.row.outcome,
+        user=fields.get("user") or None,
+        peer=fields.get("remote") or None,
+        scope=e.args.get("space") if isinstance(e.args.get("space"), str) else None,
+        session_type=fields.get("session_type") or "background",
+        tag=fields.get("tag") or None,
+        description=e.description,
+        detail=clean_value(e.args) or None,
+    )
 
 
 def _described(row: EventType, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ Events of other kinds are native lines beside them (interface section 1), so one
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -52,6 +53,25 @@ _AUTHN_OWN = ("attempted_identity",)
 _AUTHZ_OWN = ("matching_resource", "rule", "considered_resources")
 
 
+_RECORDS: dict[str, type[_Authentication] | type[_Authorization]] = {
+    "Authentication": _Authentication,
+    "Authorization": _Authorization,
+}
+
+
+def record_fields(record: str) -> tuple[str, ...]:
+    """The fields of an `Authentication` or `Authorization` record that an application may send (not the node)."""
+    return tuple(f for f in _RECORDS[record].__struct_fields__ if f != "node")
+
+
+def event_of_fields(record: str, fields: Mapping[str, Any], time_ns: int) -> Event:
+    """The event of such a record, its fields as JSON values, without type and timestamp. Raises ValidationError."""
+    given = msgspec.convert({**fields, "timestamp": ""}, _RECORDS[record])
+    if isinstance(given, _Authentication):
+        return _from_authentication(given, time_ns)
+    return _from_authorization(given, time_ns)
+
+
 class KumoFormat:
     """Reads KumoMTA's own segments and writes lines that its readers take: compact JSON, fixed order, UTC."""
 
@@ -95,13 +115,17 @@ class KumoFormat:
             record["detail"] = rest
         return orjson.dumps(clean_record(record), option=orjson.OPT_APPEND_NEWLINE)
 
+    def encode_many(self, events: Sequence[Event]) -> bytes:
+        """The lines of *events*, one after the other."""
+        return b"".join(map(self.encode, events))
+
     def decode(self, frame: bytes) -> Event:
         """The event of a line, KumoMTA's or native. Raises DecodeFault."""
         try:
             if frame.startswith(_AUTHN_HEAD) or b'"Authentication"' in frame[:40]:
-                return _from_authentication(_authentication(frame))
+                return _decoded(_authentication(frame))
             if frame.startswith(_AUTHZ_HEAD) or b'"Authorization"' in frame[:40]:
-                return _from_authorization(_authorization(frame))
+                return _decoded(_authorization(frame))
         except (msgspec.DecodeError, ValueError, RecursionError) as e:
             try:
                 # The words may also stand in the first fields of a native line (a node of that name).
@@ -144,12 +168,17 @@ def _rule(value: object) -> dict[str, Any] | None:
     return {k: value[k] for k in ("criteria", "privilege", "access") if k in value}
 
 
-def _from_authentication(r: _Authentication) -> Event:
+def _decoded(r: _Authentication | _Authorization) -> Event:
+    time_ns = parse_rfc3339(r.timestamp)
+    return _from_authentication(r, time_ns) if isinstance(r, _Authentication) else _from_authorization(r, time_ns)
+
+
+def _from_authentication(r: _Authentication, time_ns: int) -> Event:
     attempted = {"identity": r.attempted_identity.identity, "context": r.attempted_identity.context}
     return Event(
         id=r.id,
         node=r.node,
-        time_ns=parse_rfc3339(r.timestamp),
+        time_ns=time_ns,
         kind="authn",
         type="Authentication",
         severity="INFO" if r.success else "ALARM",
@@ -161,7 +190,7 @@ def _from_authentication(r: _Authentication) -> Event:
     )
 
 
-def _from_authorization(r: _Authorization) -> Event:
+def _from_authorization(r: _Authorization, time_ns: int) -> Event:
     detail = {
         "matching_resource": r.matching_resource,
         "rule": r.rule,
@@ -171,7 +200,7 @@ def _from_authorization(r: _Authorization) -> Event:
     return Event(
         id=r.id,
         node=r.node,
-        time_ns=parse_rfc3339(r.timestamp),
+        time_ns=time_ns,
         kind="authz",
         type="Authorization",
         severity="INFO" if r.access == "Allow" else "ALARM",

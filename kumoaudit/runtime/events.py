@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -11,7 +11,6 @@ from msgspec import structs
 from kumoaudit.core.clock import SystemClock
 from kumoaudit.core.errors import RecordRefused, UsageError
 from kumoaudit.core.event import SEVERITIES, TEXT_FIELDS, Event
-from kumoaudit.core.ids import uuid4
 from kumoaudit.core.text import clean_value
 from kumoaudit.core.timetext import rfc3339
 from kumoaudit.dialects import tarantool
@@ -171,55 +170,61 @@ class LuaEvents:
 
     def _event(self, at: bytes, packed: bytes) -> bytes | None:
         """`audit.event`: a system event of Tarantool's section 9."""
-        e = tarantool.system_event(convert.unpack(packed))
-        fields = e.fields
-        event = Event(
-            id=fields.get("uuid") or uuid4(),
-            time_ns=self._host.pipeline.clock.now_ns(),
-            node=self._host.pipeline.node,
-            kind=e.row.kind,
-            type=e.row.name,
-            severity=e.row.severity,
-            outcome=e.row.outcome,
-            user=fields.get("user") or None,
-            peer=fields.get("remote") or None,
-            scope=e.args.get("space") if isinstance(e.args.get("space"), str) else None,
-            session_type=fields.get("session_type") or "background",
-            tag=fields.get("tag") or None,
-            description=e.description,
-            detail=clean_value(e.args) or None,
-        )
+        pipeline = self._host.pipeline
+        event = tarantool.record_of(tarantool.system_event(convert.unpack(packed)), pipeline.clock.now_ns())
         return event.id.encode() if self.emit(event) else None
 
-    def emit(self, event: Event) -> bool:
+    def emit(self, event: Event, patience_ns: int | None = None) -> bool:
         """What every source outside Lua calls: the policy's hook, then the logs. Any thread.
 
         Waits for the runtime at most the handlers' time limit; then, or when the hook fails, the event is recorded
-        unchanged and a `handler_error` beside it. Events of kind `system` do not pass the hook.
+        unchanged and a `handler_error` beside it. Events of kind `system` do not pass the hook. *patience_ns* is how
+        long a log that is full may make the caller wait, as in `Pipeline.emit`.
         """
         host = self._host
         if host.validating:
             return False
-        if event.kind == "system" or not host.has("audit_event"):
-            return host.pipeline.emit(event)
+        left = self._hooked(event) if host.has("audit_event") else event
+        return left is not None and host.pipeline.emit(left, patience_ns)
+
+    def emit_many(self, events: Sequence[Event], patience_ns: int | None = None) -> list[bool]:
+        """As `emit` for each of *events*: all pass the hook, then what is left of them goes into the logs at once."""
+        host = self._host
+        if host.validating:
+            return [False] * len(events)
+        if not host.has("audit_event"):
+            return host.pipeline.emit_many(events, patience_ns)
+        hooked = [self._hooked(event) for event in events]
+        took = iter(host.pipeline.emit_many([e for e in hooked if e is not None], patience_ns))
+        return [e is not None and next(took) for e in hooked]
+
+    def may_wait(self) -> bool:
+        """Whether `emit` might block its caller now: in the hook, or as `Pipeline.may_wait` says. Any thread."""
+        return self._host.has("audit_event") or self._host.pipeline.may_wait()
+
+    def _hooked(self, event: Event) -> Event | None:
+        """*event* as the policy's handler left it, or None when it was dropped."""
+        host = self._host
+        if event.kind == "system":
+            return event
         try:
             with host.gate.entered("the handler of 'audit_event'", host.handler_timeout_s):
                 answer = self._run_hook(convert.to_lua(host.lua, shown_to_hook(event)))
         except GateTimeout as e:
             self._hook_failed(str(e).encode())
-            return host.pipeline.emit(event)
+            return event
         verdict, *rest = answer if isinstance(answer, tuple) else (answer,)
         if verdict == b"drop":
             self._hook_dropped()
-            return False
+            return None
         if verdict == b"error":
             self._hook_failed(rest[0])
         elif verdict == b"change":
             try:
-                event = changed_by_hook(event, convert.unpack(rest[0]))
+                return changed_by_hook(event, convert.unpack(rest[0]))
             except UsageError as e:
                 self._hook_failed(str(e).encode())
-        return host.pipeline.emit(event)
+        return event
 
     def _full_event(self, sec: float, ms: float, packed: bytes) -> Any:
         """A custom event to which the hook gave fields beyond Tarantool's ten: id, nothing, or {what is wrong}."""

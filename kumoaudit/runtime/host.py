@@ -21,6 +21,7 @@ import lupa.luajit21 as lupa
 
 from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import ConfigError, KumoauditError, PolicyError, Problem, UsageError
+from kumoaudit.core.protocols import Listener
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.runtime import convert
@@ -32,7 +33,7 @@ from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
 from kumoaudit.runtime.timers import Timers
 from kumoaudit.segments.place import place_problem
 
-API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics")
+API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics", "socket")
 LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
 
 HANDLER_TIMEOUT_S = 10.0
@@ -88,6 +89,10 @@ class PolicyHost:
         """Which of the policy's own diagnostic lines (kumo.log_*) are shown."""
         self.timers = Timers()
         """Latencies that the policy measured (kumo.time.start_timer), by label."""
+        self.listeners: list[Listener] = []
+        """What the policy asked to serve, in order; started when `init` is over, stopped before the policy is."""
+        self.factories: dict[str, Callable[[Any], Listener]] = {}
+        """Kind of listener -> what makes one of its options: the daemon knows them, the runtime does not."""
         self.config_epoch = 0
         """Rises with kumo.bump_config_epoch(); caches made with `invalidate_with_epoch` then forget what they hold."""
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
@@ -397,6 +402,19 @@ class PolicyHost:
         if problem := place_problem(self.pipeline.disk, spec.path):
             raise ConfigError([Problem(f"{spec.at}: {call}", *problem)])
         self.validated.append(spec)
+
+    def listen(self, kind: str, options: Any, at: str, call: str) -> None:
+        """Add a listener to `listeners`; in validation nothing is made. Raises UsageError outside `init`."""
+        if self.phase != "init" or threading.get_ident() != self._config_thread:
+            raise UsageError(
+                f"{at}: {call} may be called only in the handler of 'init'\n"
+                f"  write: kumo.on('init', function() {call} {{ ... }} end)"
+            )
+        if self.validating:
+            return
+        if kind not in self.factories:
+            raise UsageError(f"{at}: {call}: this host serves nothing\n  run the policy with `kumoaudit run`")
+        self.listeners.append(self.factories[kind](options))
 
     def allowed_in_init(self, call: str, at: str) -> None:
         """Refuse a configuration outside `pre_init` and `init`. Raises UsageError."""

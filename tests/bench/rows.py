@@ -107,6 +107,11 @@ ROWS = (
         "bare",
         against_key=CPU,
     ),
+    # Sent by applications
+    _row("ingest", "over a Unix socket to zstd segments: lines/s", "ingest", WALL, goal=(">=", 500_000), unit="/s"),
+    _row("ingest", "over a Unix socket to zstd segments: CPU / rsyslog", "ingest", CPU, "rsyslog", ("<=", 0.4)),
+    _row("ingest", "over a Unix socket to zstd segments: speed / rsyslog", "ingest", WALL, "rsyslog"),
+    _row("ingest", "parsed and into the ring (the receiver's thread): CPU", "ingest-ring", CPU, unit="ns"),
     # One call
     _row("latency", "`Pipeline.emit`, process: p50", "call-process", "p50_us", unit="us"),
     _row("latency", "`Pipeline.emit`, process: p99", "call-process", "p99_us", unit="us"),

@@ -12,6 +12,7 @@ from kumoaudit.dialects.kumo import AcctLogOptions
 from kumoaudit.dialects.native import HostOptions, LogOptions, SharedOptions
 from kumoaudit.dialects.tarantool import FIELDS
 from kumoaudit.runtime.api.memoize import MemoizeOptions
+from kumoaudit.runtime.api.socket import SocketOptions
 from tests.policies import run_policy
 
 TYPES = Path(__file__).resolve().parents[2] / "lua" / "types"
@@ -101,6 +102,7 @@ def test_every_method_of_a_logger_exists(offered: list[str]) -> None:
         ("kumo.audit.LogOptions", LogOptions),
         ("kumo.audit.HostOptions", HostOptions),
         ("kumo.MemoizeOptions", MemoizeOptions),
+        ("kumo.audit.SocketOptions", SocketOptions),
     ],
 )
 def test_every_option_stands_there_with_its_default(name: str, options: type[msgspec.Struct]) -> None:

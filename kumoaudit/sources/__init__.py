@@ -1,0 +1,1 @@
+"""Where events come from besides the policy: records that applications send."""

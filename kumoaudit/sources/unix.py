@@ -1,0 +1,241 @@
+"""Records over a Unix stream socket: JSON lines in, one line of answer for each batch."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from kumoaudit.core.errors import RecordRefused
+from kumoaudit.sources.ingest import BadBatch, Ingest, PeerInfo, failed
+from kumoaudit.sources.socketfile import SocketFile
+
+MAX_CONNECTIONS = 64
+MAX_LINE_BYTES = 8 << 20
+
+# A batch: what arrives without a pause this long, but not more than so many bytes of whole lines.
+_PAUSE_S = 0.005
+_BATCH_BYTES = 512 << 10
+_READ_BYTES = 256 << 10
+# A line that does not go on, and a client that does not read its answers.
+_PATIENCE_S = 30.0
+# When all connections are taken, one that said nothing for so long makes room.
+_IDLE_S = 60.0
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SocketListener:
+    """A socket at *path* that takes records. `start` and `stop`: one thread; each connection has a thread of its own.
+
+    The uid, gid and pid of the peer, as the kernel knows them, go into its records.
+    """
+
+    def __init__(self, path: str, mode: int, ingest: Ingest, say: Callable[[str], None]) -> None:
+        self.path, self.name = path, f"unix:{path}"
+        self._file = SocketFile(path, mode)
+        self._ingest, self._say = ingest, say
+        self._listening: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._connections: set[_Connection] = set()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Serve from now on. Raises EnvironmentFault: the path is taken, or cannot be used."""
+        self._listening = self._file.listen()
+        self._thread = threading.Thread(target=self._accept, args=(self._listening,), name=self.name, daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Take no more; what has arrived is recorded and answered, at most *timeout_s* long."""
+        give_up = time.monotonic() + timeout_s
+        self._stopping.set()
+        if self._listening is None:
+            return
+        self._file.remove()
+        try:
+            self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        except OSError:
+            pass
+        if self._thread:
+            self._thread.join(max(0.0, give_up - time.monotonic()))
+        self._listening.close()
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            connection.finish()
+        for connection in connections:
+            connection.thread.join(max(0.0, give_up - time.monotonic()))
+            connection.drop()
+
+    def _accept(self, listening: socket.socket) -> None:
+        while not self._stopping.is_set():
+            try:
+                peer, _ = listening.accept()
+            except OSError as e:
+                if self._stopping.is_set():
+                    return
+                if e.errno not in (errno.ECONNABORTED, errno.EINTR):
+                    # Out of descriptors or memory: others will let go of theirs.
+                    self._say(f"{self.name}: {(e.strerror or str(e)).lower()}")
+                    time.sleep(0.2)
+                continue
+            self._take(peer)
+
+    def _take(self, peer: socket.socket) -> None:
+        with self._lock:
+            count = len(self._connections)
+            idle = min(self._connections, key=lambda c: c.last, default=None) if count >= MAX_CONNECTIONS else None
+        if idle is not None:
+            if time.monotonic() - idle.last < _IDLE_S:
+                _refuse(peer, f"too many connections, at most {MAX_CONNECTIONS} are served")
+                return
+            idle.finish()
+            idle.thread.join(1.0)
+        connection = _Connection(peer, self._ingest, self._forget)
+        with self._lock:
+            self._connections.add(connection)
+        try:
+            connection.thread.start()
+        except RuntimeError:
+            self._forget(connection)
+            _refuse(peer, "no thread can be started for this connection")
+
+    def _forget(self, connection: _Connection) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+
+
+def _refuse(peer: socket.socket, reason: str) -> None:
+    try:
+        peer.setblocking(False)
+        peer.send(_encode({"error": reason, "retry_after": 1}) + b"\n")
+    except OSError:
+        pass  # it has gone already
+    peer.close()
+
+
+class _Connection:
+    """One client, on a thread of its own."""
+
+    def __init__(self, peer: socket.socket, ingest: Ingest, forget: Callable[[_Connection], None]) -> None:
+        self._peer, self._ingest, self._forget = peer, ingest, forget
+        pid, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        self._who = PeerInfo(uid=uid, gid=gid, pid=pid)
+        self.last = time.monotonic()
+        """When it last sent something."""
+        self.thread = threading.Thread(target=self._serve, name=f"unix-{pid}", daemon=True)
+
+    def finish(self) -> None:
+        """Read no further than what has arrived."""
+        try:
+            self._peer.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass  # closed already
+
+    def drop(self) -> None:
+        """Let go at once, if it is still there."""
+        try:
+            self._peer.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def _serve(self) -> None:
+        try:
+            self._read()
+        except (OSError, TimeoutError):
+            pass  # the client has gone, or does not read its answers; what was acknowledged is recorded
+        finally:
+            self._peer.close()
+            self._forget(self)
+
+    def _read(self) -> None:
+        peer = self._peer
+        waiting: list[bytes] = []
+        """What has arrived and is not taken: whole lines, and behind them perhaps the begin of one."""
+        size = 0
+        has_lines = False
+        while True:
+            peer.settimeout(_PAUSE_S if has_lines else _PATIENCE_S if size else None)
+            try:
+                chunk = peer.recv(_READ_BYTES)
+            except TimeoutError:
+                if not has_lines:
+                    self._answer({"error": f"a line did not end within {_PATIENCE_S:g} s"})
+                    return
+                chunk = b""
+                is_over = False
+            else:
+                is_over = not chunk
+                self.last = time.monotonic()
+            waiting.append(chunk)
+            size += len(chunk)
+            has_lines = has_lines or b"\n" in chunk
+            is_whole = is_over or (has_lines and (not chunk or size >= _BATCH_BYTES))
+            if is_whole or (has_lines and _ends_batch(waiting)):
+                data = b"".join(waiting)
+                end = len(data) if is_over else data.rfind(b"\n") + 1 if is_whole else _last_end(data)
+                self._take(data[:end])
+                rest = data[end:]
+                waiting, size, has_lines = [rest], len(rest), b"\n" in rest
+            if is_over:
+                return
+            if size > MAX_LINE_BYTES:
+                self._answer({"error": f"a line is longer than {MAX_LINE_BYTES} bytes"})
+                return
+
+    def _take(self, data: bytes) -> None:
+        """The batches of *data*: parted by empty lines."""
+        at = 0
+        while at < len(data):
+            end, after = _batch_end(data, at)
+            batch = data[at:end] if at or end < len(data) else data
+            if batch and not batch.isspace():
+                self._record(batch)
+            at = after
+
+    def _record(self, batch: bytes) -> None:
+        try:
+            answer = self._ingest.take(batch, "lines", self._who).json()
+        except (BadBatch, RecordRefused) as e:
+            answer = _encode(failed(e))
+        self._peer.settimeout(_PATIENCE_S)
+        self._peer.sendall(answer + b"\n")
+
+    def _answer(self, error: dict[str, str]) -> None:
+        self._peer.settimeout(_PATIENCE_S)
+        self._peer.sendall(_encode(error) + b"\n")
+        # What the client still sends must not take the answer from it: a close with unread bytes would reset.
+        self._peer.shutdown(socket.SHUT_WR)
+        give_up = time.monotonic() + 1.0
+        while (left := give_up - time.monotonic()) > 0:
+            self._peer.settimeout(left)
+            if not self._peer.recv(_READ_BYTES):
+                return
+
+
+def _ends_batch(parts: list[bytes]) -> bool:
+    """Whether an empty line has arrived."""
+    last = parts[-1]
+    if b"\n\n" in last or b"\n\r\n" in last:
+        return True
+    # Over the border of two reads.
+    border = (parts[-2] if len(parts) > 1 else b"")[-2:] + last[:2]
+    return b"\n\n" in border or b"\n\r\n" in border
+
+
+def _last_end(data: bytes) -> int:
+    """Behind the last empty line; what follows it may not be all of its batch yet."""
+    return max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
+
+
+def _batch_end(data: bytes, at: int) -> tuple[int, int]:
+    """Where the batch that begins at *at* ends, and where the next begins."""
+    found = [(i + 1, i + len(mark)) for mark in (b"\n\n", b"\n\r\n") if (i := data.find(mark, at)) >= 0]
+    return min(found, default=(len(data), len(data)))

@@ -1,0 +1,1 @@
+"""Records that applications send: parsing, recording once, the Unix socket."""
