@@ -19,11 +19,12 @@ from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, Record
 from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import AnyOf, Predicate
 from kumoaudit.core.protocols import Clock, Disk
-from kumoaudit.core.spec import MIB, Plan, RouteSpec
+from kumoaudit.core.spec import MIB, FreeSpec, Plan, RouteSpec
 from kumoaudit.pipeline.encode import PythonEncoder, claims_test, cut_to
 from kumoaudit.pipeline.housekeeping import Housekeeping
 from kumoaudit.pipeline.notices import WriterNotices, host_event
 from kumoaudit.pipeline.route import Route, open_route
+from kumoaudit.pipeline.state import Health, health
 from kumoaudit.segments.lock import DirectoryLock
 from kumoaudit.segments.registry import LogEntry, merge, read_registry, write_registry
 from kumoaudit.segments.spool import SpoolView
@@ -33,6 +34,7 @@ RESERVED = frozenset({DEFAULT_LOG, "spool"})
 NOBODY: Predicate = AnyOf(())
 
 STOP_TIMEOUT_S = 10.0
+_IN_MEMORY = ("tmpfs", "ramfs")
 
 
 class Totals:
@@ -62,7 +64,13 @@ class Pipeline:
         self._in_order: tuple[Route, ...] = ()
         self.on_change: list[Callable[[], None]] = []
         self.on_first_log: list[Callable[[], None]] = []
+        self.is_stopping = False
+        """The host has been asked to stop; logs still record."""
         self.is_closing = False
+        self.before_release: list[Callable[[], None]] = []
+        """Called when every log is closed, while the data directory is still this host's."""
+        self.born_in_lua: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """Events that Lua recorded, and filtered, on its own: they do not pass `emit`."""
         self._opening = threading.RLock()
         self._encoders: dict[Plan, PythonEncoder] = {}
         self._lock: DirectoryLock | None = None
@@ -123,8 +131,10 @@ class Pipeline:
             lock.release()
             raise
         self._lock = lock
-        self.housekeeping.start()
+        if (kind := self.disk.filesystem(self.data_dir)) in _IN_MEMORY:
+            self.say(f"spool on {kind}: a reboot loses what is not in a segment")
         self._changed()
+        self.housekeeping.start()
         for callback in self.on_first_log:
             callback()
         return self.default
@@ -177,6 +187,7 @@ class Pipeline:
             self.routes[i].claims = claims_test(claims, route.spec.plan.fill)
             self.routes[i].claimed = claims
         self._register()
+        self.housekeeping.look_soon()
         for callback in self.on_change:
             callback()
 
@@ -219,7 +230,7 @@ class Pipeline:
             self._ensure_default()
             in_order = self._in_order
         default = in_order[-1]
-        is_own = event.kind == "system" and event.type in HOST_TYPES
+        is_own = event.type in HOST_TYPES and event.kind in ("system", "admin")
         meant = took = lost = False
         refused = ""
         encoder: PythonEncoder | None = None
@@ -231,6 +242,7 @@ class Pipeline:
             elif (claims := route.claims) is None or claims(event):
                 meant = True
                 if (takes := route.takes) is not None and not takes(event):
+                    route.filtered += 1
                     continue
             else:
                 continue
@@ -288,6 +300,31 @@ class Pipeline:
                 if not route.ring.closed:
                     self.say(f"{event.type} could not be recorded: {e}")
 
+    def tell_at_once(self, event: Event, told: frozenset[str]) -> tuple[frozenset[str], bool]:
+        """As `tell_others`, without waiting: the logs that have *event* now, and whether those are all."""
+        is_all = True
+        for route in self.open_routes:
+            name = route.spec.name
+            if name in told or route.ring.closed or (route is not self.default and not self._wants(route, event)):
+                continue
+            line = route.encoder.line(event)
+            if route.ring.has_room(len(line)):
+                route.ring.append(line, event.time_ns)
+                told |= {name}
+            else:
+                is_all = False
+        return told, is_all
+
+    def places(self) -> list[tuple[str, FreeSpec | None, str]]:
+        """Where this host writes, the limits of free room there, and whose they are; the spool last."""
+        logs = [*self.routes, *([self.default] if self.default else [])]
+        spool = os.path.join(self.data_dir, "spool")
+        return [(r.spec.path, r.spec.free, r.spec.name) for r in logs if r.spec.path] + [(spool, None, "spool")]
+
+    def health(self) -> Health:
+        """The host's state and the reasons for it. Any thread."""
+        return health(self)
+
     @staticmethod
     def _wants(route: Route, event: Event) -> bool:
         return (route.claims is None or route.claims(event)) and (route.takes is None or route.takes(event))
@@ -315,6 +352,8 @@ class Pipeline:
                 self.housekeeping.stop(max(0.1, give_up - time.monotonic()))
             # The last ones get a little even when the first took it all: a disk that works is done by then.
             left |= self._close(route, max(0.5, give_up - time.monotonic()), is_hurried)
+        for callback in self.before_release:
+            callback()
         if self._lock:
             self._lock.release()
         return left

@@ -112,6 +112,10 @@ class Ring:
         self.closed = False
         self.trouble = ""
         """Why the writer cannot write just now; part of the error that a refused caller gets."""
+        self.is_full = False
+        """Whether the last caller that asked found no room."""
+        self.dropped = self.refused = 0
+        """Since the start: losses that were counted, and callers that got RecordRefused."""
         self._max_waiting = None if spec.ring.max_waiting is None else max(1, spec.ring.max_waiting)
         self._recount()
 
@@ -123,6 +127,7 @@ class Ring:
         slots[at + S_COUNT] = bytes(self.view(current, 0, slots[at + S_USED])).count(b"\n")
         self._turned_count = sum(slots[b % self.blocks * _SLOT_WORDS + S_COUNT] for b in range(freed, current))
         self._in_file = 0
+        self._before = self._turned_count + slots[at + S_COUNT]
         # With a limit the first append asks `turn`, which knows how many of earlier blocks still wait.
         h[H_LIMIT] = INT64_MAX if self._max_waiting is None else 0
 
@@ -167,15 +172,16 @@ class Ring:
         Waits for the writer when every block is full or `max_waiting` records wait, at most `block_timeout`.
         """
         if n > self.block_bytes:
-            raise RecordRefused(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
+            raise self._refusal(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
         spec = self.spec
         time_ns = min(max(0, time_ns), INT64_MAX)
         give_up = 0.0
         with self._room:
             while True:
                 if self.closed:
-                    raise RecordRefused(f"log '{spec.name}' is closed: the host is stopping")
-                if self._make_room(n):
+                    raise self._refusal(f"log '{spec.name}' is closed: the host is stopping")
+                self.is_full = not self._make_room(n)
+                if not self.is_full:
                     return True
                 self.flush_wanted = True
                 self.kick.set()
@@ -190,8 +196,17 @@ class Ring:
                         return False
                     why = self.trouble or "its writer does not keep up"
                     waited = duration_text(spec.block_timeout_ns)
-                    raise RecordRefused(f"log '{spec.name}' did not take the record within {waited}: {why}")
+                    raise self._refusal(f"log '{spec.name}' did not take the record within {waited}: {why}")
                 self._room.wait(min(give_up - now, threading.TIMEOUT_MAX))
+
+    def _refusal(self, text: str) -> RecordRefused:
+        self.refused += 1
+        return RecordRefused(text)
+
+    def has_room(self, n: int) -> bool:
+        """Whether a line of *n* bytes would go in now, without waiting."""
+        with self._room:
+            return n <= self.block_bytes and not self.closed and self._make_room(n)
 
     def _make_room(self, n: int) -> bool:
         h, slots = self._h, self._slots
@@ -226,8 +241,16 @@ class Ring:
         with self._mutex:
             at = h[H_CURRENT] % self.blocks * _SLOT_WORDS
             slots[at + S_DROPPED] += 1
+            self.dropped += 1
             slots[at + S_DROP_MIN] = min(slots[at + S_DROP_MIN], time_ns)
             slots[at + S_DROP_MAX] = max(slots[at + S_DROP_MAX], time_ns)
+
+    @property
+    def accepted(self) -> int:
+        """Records that were put in since the start, from Python and from Lua. Any thread."""
+        with self._mutex:
+            open_count: int = self._slots[self._h[H_CURRENT] % self.blocks * _SLOT_WORDS + S_COUNT]
+            return self._turned_count + open_count - self._before
 
     # -- the consumer -------------------------------------------------------------------------------------------
 
@@ -254,6 +277,7 @@ class Ring:
         with self._room:
             self._h[H_FREED] = below
             self._in_file = in_file
+            self.is_full = False
             self._room.notify_all()
 
     def in_file(self, count: int) -> None:
@@ -261,6 +285,7 @@ class Ring:
         if self._max_waiting is not None:
             with self._room:
                 self._in_file = count
+                self.is_full = False
                 self._room.notify_all()
 
     @property
