@@ -1,0 +1,1 @@
+"""Where events and commands come from, outside the policy: sockets and listeners."""
