@@ -129,7 +129,7 @@ class ControlSocket:
     def _run(self) -> None:
         assert self._listener is not None
         clients: dict[int, _Client] = {}
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # needs no descriptor
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
             while True:
@@ -255,7 +255,10 @@ def ask(data_dir: str, request: dict[str, Any], timeout_s: float = _ASK_TIMEOUT_
         try:
             with _short(path) as short:
                 s.connect(short)
-            s.sendall(orjson.dumps(request) + b"\n")
+            try:
+                s.sendall(orjson.dumps(request) + b"\n")
+            except BrokenPipeError:
+                pass  # who turns us away does not listen, but has said why
             raw = b"".join(_until_newline(s))
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NotRunning(f"no host is running in {data_dir}") from None
