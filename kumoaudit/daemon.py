@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import orjson
 
@@ -24,9 +25,12 @@ from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
 from kumoaudit.core.predicate import to_text
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.pipeline.notices import host_event
+from kumoaudit.pipeline.state import liveness
+from kumoaudit.pipeline.stats import snapshot
 from kumoaudit.runtime.host import PolicyHost
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
+from kumoaudit.sources.control import Command, ControlSocket, Peer
 from kumoaudit.sources.ingest import Ingest
 from kumoaudit.sources.unix import SocketListener
 
@@ -56,6 +60,19 @@ class Daemon:
         # interrupt anything on that thread, so it only puts: a lock it took could be one that the thread holds.
         self._news: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._signal = 0
+        self._is_asked = False
+        """Where the host listens, for the ready line and `kumoaudit status`."""
+        self._begun_ns = self.pipeline.clock.monotonic_ns()
+        self.control = ControlSocket(self.pipeline.data_dir, self._record_command, say)
+        self.control.commands |= {
+            "status": Command(lambda _: self._status()),
+            "stats": Command(lambda _: snapshot(self.pipeline)),
+            "liveness": Command(lambda _: {"reason": liveness(self.pipeline)}),
+            "reopen": Command(lambda _: self._reopen("control socket"), "admin_reopen"),
+            "reload": Command(lambda _: self._reload(), "admin_reload"),
+            "shutdown": Command(lambda _: self._shut_down(), "admin_shutdown"),
+        }
+        self.pipeline.before_release.append(self.control.stop)
         self._error: KumoauditError | None = None
         self._has_crashed = False
         self._closed = threading.Lock()
@@ -75,7 +92,8 @@ class Daemon:
         worker = threading.Thread(target=self._work, args=(script_args,), name="policy", daemon=True)
         worker.start()
         while self._next() == signal.SIGHUP:
-            self._reopen()
+            self._reopen("SIGHUP")
+        self.pipeline.is_stopping = True
         self._stop_listeners()
         self.host.stopping.set()
         deadline = Deadline(self.pipeline.clock, _POLICY_STOP_S)
@@ -102,6 +120,7 @@ class Daemon:
             else:
                 self.pipeline.start()
                 self._record_config()
+                self.control.start()
                 if not self.host.has("main"):
                     raise PolicyError(
                         f"{self._policy}: no handler for 'main'\n  write: kumo.on('main', function(...) end)"
@@ -152,6 +171,7 @@ class Daemon:
     def _ready(self) -> None:
         self.pipeline.finish_left_logs()
         self._record_config()
+        self.control.start()
         logs = ", ".join(f"{r.spec.name} ({r.spec.path or r.spec.sink})" for r in self.pipeline.open_routes)
         listeners = ", ".join(listener.name for listener in self.host.listeners) or "none"
         say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners {listeners}, logs {logs}")
@@ -182,7 +202,7 @@ class Daemon:
         }
         self.pipeline.host("audit_config", "configuration in force", detail)
 
-    # -- the end ------------------------------------------------------------------------------------------------
+    # -- signals ------------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number != signal.SIGHUP:
@@ -190,14 +210,51 @@ class Daemon:
             self._signal = -1 if self._signal else number
         self._news.put(number)
 
-    def _reopen(self) -> None:
+    def _reopen(self, reason: str) -> dict[str, Any]:
         """Every log goes on in a new file; the record of it is made on the housekeeping thread, which may wait."""
         pipeline = self.pipeline
         for route in pipeline.open_routes:
             route.writer.reopen()
-        detail: dict[str, object] = {"reason": "SIGHUP", "logs": [r.spec.name for r in pipeline.open_routes]}
-        event = host_event(pipeline.clock, pipeline.node, "audit_reopen", "files are reopened: SIGHUP", detail)
+        names = [r.spec.name for r in pipeline.open_routes]
+        detail: dict[str, object] = {"reason": reason, "logs": names}
+        event = host_event(pipeline.clock, pipeline.node, "audit_reopen", f"files are reopened: {reason}", detail)
         pipeline.housekeeping.announce(event, "")
+        return {"logs": names}
+
+    # -- the control socket's thread ----------------------------------------------------------------------------
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "policy": self._policy,
+            "uptime_s": round((self.pipeline.clock.monotonic_ns() - self._begun_ns) / 1e9, 3),
+            "listeners": [listener.name for listener in self.host.listeners],
+            **snapshot(self.pipeline),
+        }
+
+    def _reload(self) -> dict[str, Any]:
+        """As `kumo.bump_config_epoch()`: caches that belong to the configuration are filled anew."""
+        self.host.config_epoch += 1
+        return {"config_epoch": self.host.config_epoch}
+
+    def _shut_down(self) -> dict[str, Any]:
+        """As SIGTERM; a second time hurries."""
+        self._is_asked = True
+        self._on_signal(signal.SIGTERM, None)
+        return {"pid": os.getpid()}
+
+    def _record_command(self, kind: str, command: str, peer: Peer) -> None:
+        pipeline = self.pipeline
+        detail: dict[str, object] = {"command": command, "uid": peer.uid, "gid": peer.gid, "pid": peer.pid}
+        text = f"{command} over the control socket by uid {peer.uid}, pid {peer.pid}"
+        event = host_event(pipeline.clock, pipeline.node, kind, text, detail, user=user_name(peer.uid))
+        if pipeline.is_closing:
+            say(f"{kind} could not be recorded: {text}")  # the logs are closed, or about to be
+        else:
+            pipeline.housekeeping.announce(event, "", is_kept=True)
+
+    # -- the end ------------------------------------------------------------------------------------------------
 
     def _next(self) -> int:
         # In short steps, so that a signal is seen at once.
@@ -222,9 +279,9 @@ class Daemon:
         code = self._report()
         left: dict[str, int] = {}
         if self.pipeline.default is not None:
-            reason = (
-                signal.Signals(abs(self._signal)).name if self._signal > 0 else ("error" if self._error else "done")
-            )
+            reason = "error" if self._error else "done"
+            if self._signal > 0:
+                reason = "shutdown" if self._is_asked else signal.Signals(self._signal).name
             self.pipeline.host("audit_stop", f"the host stops: {reason}", self._counts(reason))
             left = self.pipeline.close(is_hurried=lambda: self._signal == -1)
         for name, count in left.items():
@@ -278,6 +335,16 @@ class Daemon:
         except StorageFault as e:
             say(str(e))
         flush_and_exit(3)
+
+
+def user_name(uid: int) -> str:
+    """The name of a user of this machine, else `uid N`."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def flush_and_exit(code: int) -> None:

@@ -23,6 +23,7 @@ from kumoaudit.core.units import Free, duration_text
 from kumoaudit.dialects.kumo import AcctLogOptions
 from kumoaudit.dialects.native import HostOptions, LogOptions, SharedOptions
 from kumoaudit.runtime.handlers import EVENTS
+from kumoaudit.sources.metrics import METRICS
 from tests.policies import inside
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,6 +170,13 @@ def _handlers_part() -> str:
     return "\n".join(out) + "\n"
 
 
+def _metrics_part() -> str:
+    out = ["| metric | type | labels | is |", "|---|---|---|---|"]
+    for m in METRICS:
+        out.append(f"| `{m.name}` | {m.type} | {', '.join(f'`{name}`' for name in m.labels)} | {m.help} |")
+    return "\n".join(out) + "\n"
+
+
 TYPES = ROOT / "lua" / "types"
 
 # One part per file: what stands in a table of the reference is what editors show.
@@ -259,6 +267,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "host-events": _host_part,
     "kumo-events": _kumo_part,
     "groups": _groups_part,
+    "metrics": _metrics_part,
     "handlers": _handlers_part,
     "lua-audit": _lua_part("audit"),
     "lua-logs": _lua_part("kumo_logs"),

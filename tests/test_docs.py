@@ -18,6 +18,7 @@ from kumoaudit.dialects.kumo import AcctLogOptions
 from kumoaudit.dialects.native import HostOptions, LogOptions
 from kumoaudit.formats.native import ROW_FIELDS
 from kumoaudit.runtime.handlers import EVENTS
+from kumoaudit.sources.metrics import METRICS
 from tests import reference
 from tests.documents import (
     PAGES,
@@ -213,6 +214,12 @@ def test_every_event_that_a_handler_can_be_registered_for_is_in_the_reference() 
     text = _mentioned("lua.md")
 
     assert [e for e in EVENTS if f"| `{e}` |" not in text] == []
+
+
+def test_every_metric_is_in_the_reference() -> None:
+    text = _mentioned("metrics.md")
+
+    assert [m.name for m in METRICS if f"| `{m.name}` |" not in text] == []
 
 
 def test_every_exit_code_of_an_error_is_in_the_reference() -> None:

@@ -31,6 +31,8 @@ COMMANDS: dict[str, Subcommand] = {
     "check": Subcommand("kumoaudit.cli.check:command", "Check a policy and its configuration; touch nothing."),
     "query": Subcommand("kumoaudit.cli.query:command", "Search logs, with the host running or stopped."),
     "tail": Subcommand("kumoaudit.cli.tail:command", "Show the newest events and follow what comes."),
+    "status": Subcommand("kumoaudit.cli.status:command", "Show state, logs and counters of a running host."),
+    "control": Subcommand("kumoaudit.cli.control:command", "Tell a running host to reopen, reload or stop."),
     "version": Subcommand("kumoaudit.cli.version:command", "Show the versions of kumoaudit and of what it stands on."),
 }
 

@@ -204,6 +204,10 @@ def _h(name: str, severity: str, about: str) -> EventType:
     return EventType(name, "host", "system", severity, about=about)
 
 
+def _a(name: str, about: str) -> EventType:
+    return EventType(name, "host", "admin", "INFO", about=f"{about}: user, uid and pid")
+
+
 _HOST = (
     _h("audit_start", "INFO", "the host began to record"),
     _h("audit_stop", "INFO", "the host stopped, and why; counts of what was recorded, filtered and dropped"),
@@ -217,6 +221,9 @@ _HOST = (
     _h("event_truncated", "WARNING", "an event over max_event_size was recorded with its longest texts cut"),
     _h("handler_error", "WARNING", "a handler of the policy raised an error"),
     _h("handler_stuck", "ALARM", "a handler of the policy did not return"),
+    _a("admin_reopen", "somebody let every log go on in a new file"),
+    _a("admin_reload", "somebody let caches that belong to the configuration be filled anew"),
+    _a("admin_shutdown", "somebody let the host stop"),
 )
 
 EVENT_TYPES: dict[str, EventType] = {t.name: t for t in (*_TARANTOOL, *_KUMO, *_HOST)}

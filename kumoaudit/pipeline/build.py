@@ -19,20 +19,24 @@ from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, Record
 from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import AnyOf, Predicate
 from kumoaudit.core.protocols import Clock, Disk
-from kumoaudit.core.spec import MIB, Plan, RouteSpec
+from kumoaudit.core.spec import MIB, FreeSpec, Plan, RouteSpec
 from kumoaudit.pipeline.encode import PythonEncoder, claims_test, cut_to, has_longer
 from kumoaudit.pipeline.housekeeping import Housekeeping
 from kumoaudit.pipeline.notices import WriterNotices, host_event
 from kumoaudit.pipeline.register import has_waiting, register
 from kumoaudit.pipeline.route import Route, open_route
+from kumoaudit.pipeline.state import Health, health
 from kumoaudit.segments.lock import DirectoryLock
 from kumoaudit.segments.registry import read_registry
 
 DEFAULT_LOG = "log"
 RESERVED = frozenset({DEFAULT_LOG, "spool"})
 NOBODY: Predicate = AnyOf(())
+# Kinds of the host's records about itself; others of these kinds come from dialects.
+_OWN_KINDS = frozenset({"system", "admin"})
 
 STOP_TIMEOUT_S = 10.0
+_IN_MEMORY = ("tmpfs", "ramfs")
 
 
 class Totals:
@@ -64,7 +68,13 @@ class Pipeline:
         self._all: tuple[Route, ...] | None = None
         self.on_change: list[Callable[[], None]] = []
         self.on_first_log: list[Callable[[], None]] = []
+        self.is_stopping = False
+        """The host has been asked to stop; logs still record."""
         self.is_closing = False
+        self.before_release: list[Callable[[], None]] = []
+        """Called when every log is closed, while the data directory is still this host's."""
+        self.born_in_lua: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """Events that Lua recorded, and filtered, on its own: they do not pass `emit`."""
         self._opening = threading.RLock()
         self._encoders: dict[Plan, PythonEncoder] = {}
         self._lock: DirectoryLock | None = None
@@ -125,8 +135,10 @@ class Pipeline:
             lock.release()
             raise
         self._lock = lock
-        self.housekeeping.start()
+        if (kind := self.disk.filesystem(self.data_dir)) in _IN_MEMORY:
+            self.say(f"spool on {kind}: a reboot loses what is not in a segment")
         self._changed()
+        self.housekeeping.start()
         for callback in self.on_first_log:
             callback()
         return self.default
@@ -170,6 +182,7 @@ class Pipeline:
         if all(r.claims is None and r.takes is None for r in self.routes):
             self._all = tuple(self.routes) or self._in_order
         register(self.disk, self.data_dir, self.node, self.open_routes, self.say)
+        self.housekeeping.look_soon()
         for callback in self.on_change:
             callback()
 
@@ -188,7 +201,7 @@ class Pipeline:
         """
         if not event.node:
             event = replace(event, node=self.node)
-        logs = (self._all if event.kind != "system" else None) or self._logs_for(event)
+        logs = (self._all if event.kind not in _OWN_KINDS else None) or self._logs_for(event)
         took = False
         refused = ""
         encoder: PythonEncoder | None = None
@@ -205,7 +218,7 @@ class Pipeline:
                     took = True
             except RecordRefused as e:
                 refused = f"{refused}; {e}" if refused else str(e)
-        is_own = _is_own(event) if event.kind == "system" else False
+        is_own = _is_own(event)
         if is_own:
             self.totals.own += 1
         elif took:
@@ -257,7 +270,7 @@ class Pipeline:
         return took
 
     def _count_many(self, events: Sequence[Event], took: list[bool], wanted: dict[Route, Sequence[int]]) -> None:
-        own = {i for i, e in enumerate(events) if e.kind == "system" and _is_own(e)}
+        own = {i for i, e in enumerate(events) if _is_own(e)}
         self.totals.own += len(own)
         self.totals.recorded += sum(took) - sum(took[i] for i in own)
         if not any(len(indices) == len(events) for indices in wanted.values()):
@@ -286,12 +299,14 @@ class Pipeline:
                 meant = True
                 if (takes := route.takes) is None or takes(event):
                     logs.append(route)
+                else:
+                    route.filtered += 1
         return logs
 
     def _logs_for_many(self, events: Sequence[Event]) -> dict[Route, Sequence[int]]:
         """Each log that records some of *events*, and the indices of these."""
         logs = self._all
-        if logs is not None and "system" not in {e.kind for e in events}:
+        if logs is not None and _OWN_KINDS.isdisjoint({e.kind for e in events}):
             return {route: range(len(events)) for route in logs} if events else {}
         wanted: dict[Route, list[int]] = {}
         for i, event in enumerate(events):
@@ -338,6 +353,31 @@ class Pipeline:
                 if not route.ring.closed:
                     self.say(f"{event.type} could not be recorded: {e}")
 
+    def tell_at_once(self, event: Event, told: frozenset[str]) -> tuple[frozenset[str], bool]:
+        """As `tell_others`, without waiting: the logs that have *event* now, and whether those are all."""
+        is_all = True
+        for route in self.open_routes:
+            name = route.spec.name
+            if name in told or route.ring.closed or (route is not self.default and not self._wants(route, event)):
+                continue
+            line = route.encoder.line(event)
+            if route.ring.takes_now(len(line)):
+                route.ring.append(line, event.time_ns)
+                told |= {name}
+            else:
+                is_all = False
+        return told, is_all
+
+    def places(self) -> list[tuple[str, FreeSpec | None, str]]:
+        """Where this host writes, the limits of free room there, and whose they are; the spool last."""
+        logs = [*self.routes, *([self.default] if self.default else [])]
+        spool = os.path.join(self.data_dir, "spool")
+        return [(r.spec.path, r.spec.free, r.spec.name) for r in logs if r.spec.path] + [(spool, None, "spool")]
+
+    def health(self) -> Health:
+        """The host's state and the reasons for it. Any thread."""
+        return health(self)
+
     @staticmethod
     def _wants(route: Route, event: Event) -> bool:
         return (route.claims is None or route.claims(event)) and (route.takes is None or route.takes(event))
@@ -365,6 +405,8 @@ class Pipeline:
                 self.housekeeping.stop(max(0.1, deadline.left_s()))
             # The last ones get a little even when the first took it all: a disk that works is done by then.
             left |= self._close(route, max(0.5, deadline.left_s()), is_hurried)
+        for callback in self.before_release:
+            callback()
         if self._lock:
             self._lock.release()
         return left
@@ -379,4 +421,4 @@ class Pipeline:
 
 def _is_own(event: Event) -> bool:
     """Whether *event* is a record about the host itself."""
-    return event.kind == "system" and event.type in HOST_TYPES
+    return event.kind in _OWN_KINDS and event.type in HOST_TYPES

@@ -14,16 +14,19 @@ Announce = Callable[[Event, str], None]
 """Give an event to every log but the named one; returns at once (the emitting happens on another thread)."""
 
 
-def host_event(clock: Clock, node: str, kind: str, description: str, detail: dict[str, object] | None) -> Event:
+def host_event(
+    clock: Clock, node: str, kind: str, description: str, detail: dict[str, object] | None, *, user: str | None = None
+) -> Event:
     """A record of the host about itself: `kind` is a type of the host's in the catalogue."""
     now = clock.now_ns()
     return Event(
         id=ulid(now),
         time_ns=now,
         node=node,
-        kind="system",
+        kind=EVENT_TYPES[kind].kind,
         type=kind,
         severity=EVENT_TYPES[kind].severity,
+        user=user,
         module="kumoaudit",
         description=description,
         detail=detail or None,

@@ -109,6 +109,10 @@ class Ring:
         self.closed = False
         self.trouble = ""
         """Why the writer cannot write just now; part of the error that a refused caller gets."""
+        self.is_full = False
+        """Whether the last caller that asked found no room."""
+        self.dropped = self.refused = 0
+        """Since the start: losses that were counted, and callers that got RecordRefused."""
         self._max_waiting = None if spec.ring.max_waiting is None else max(1, spec.ring.max_waiting)
         self._recount()
 
@@ -120,6 +124,7 @@ class Ring:
         slots[at + S_COUNT] = bytes(self.view(current, 0, slots[at + S_USED])).count(b"\n")
         self._turned_count = sum(slots[b % self.blocks * _SLOT_WORDS + S_COUNT] for b in range(freed, current))
         self._in_file = 0
+        self._before = self._turned_count + slots[at + S_COUNT]
         # With a limit the first append asks `turn`, which knows how many of earlier blocks still wait.
         h[H_LIMIT] = INT64_MAX if self._max_waiting is None else 0
 
@@ -236,15 +241,16 @@ class Ring:
     def _wait_for_room(self, n: int, count: int, patience_ns: int | None) -> bool:
         """Whether there is room for *count* lines of *n* bytes in all; False: they may be lost (else raises)."""
         if n > self.block_bytes:
-            raise RecordRefused(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
+            raise self._refusal(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
         spec = self.spec
         patience_ns = spec.block_timeout_ns if patience_ns is None else min(patience_ns, spec.block_timeout_ns)
         deadline: Deadline | None = None
         with self._room:
             while True:
                 if self.closed:
-                    raise RecordRefused(f"log '{spec.name}' is closed: the host is stopping")
-                if self._make_room(n, count):
+                    raise self._refusal(f"log '{spec.name}' is closed: the host is stopping")
+                self.is_full = not self._make_room(n, count)
+                if not self.is_full:
                     return True
                 self.flush_wanted = True
                 self.kick.set()
@@ -256,8 +262,17 @@ class Ring:
                         return False
                     why = self.trouble or "its writer does not keep up"
                     waited = duration_text(patience_ns)
-                    raise RecordRefused(f"log '{spec.name}' did not take the record within {waited}: {why}")
+                    raise self._refusal(f"log '{spec.name}' did not take the record within {waited}: {why}")
                 self._room.wait(step)
+
+    def _refusal(self, text: str) -> RecordRefused:
+        self.refused += 1
+        return RecordRefused(text)
+
+    def takes_now(self, n: int) -> bool:
+        """Whether a line of *n* bytes would go in now, without waiting."""
+        with self._room:
+            return n <= self.block_bytes and not self.closed and self._make_room(n, 1)
 
     def _make_room(self, n: int, count: int) -> bool:
         h, slots = self._h, self._slots
@@ -292,8 +307,16 @@ class Ring:
         with self._mutex:
             at = h[H_CURRENT] % self.blocks * _SLOT_WORDS
             slots[at + S_DROPPED] += 1
+            self.dropped += 1
             slots[at + S_DROP_MIN] = min(slots[at + S_DROP_MIN], time_ns)
             slots[at + S_DROP_MAX] = max(slots[at + S_DROP_MAX], time_ns)
+
+    @property
+    def accepted(self) -> int:
+        """Records that were put in since the start, from Python and from Lua. Any thread."""
+        with self._mutex:
+            open_count: int = self._slots[self._h[H_CURRENT] % self.blocks * _SLOT_WORDS + S_COUNT]
+            return self._turned_count + open_count - self._before
 
     # -- the consumer -------------------------------------------------------------------------------------------
 
@@ -320,6 +343,7 @@ class Ring:
         with self._room:
             self._h[H_FREED] = below
             self._in_file = in_file
+            self.is_full = False
             self._room.notify_all()
 
     def in_file(self, count: int) -> None:
@@ -327,6 +351,7 @@ class Ring:
         if self._max_waiting is not None:
             with self._room:
                 self._in_file = count
+                self.is_full = False
                 self._room.notify_all()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 from kumoaudit.core.errors import DecodeFault, StorageFault
@@ -35,6 +36,9 @@ class Route:
         self.writes_through = ring.path is None
         self.is_power = spec.durability == "power"
         self.max_line_bytes = ring.block_bytes
+        self.filtered = 0
+        """Events that the log was meant for and its filter did not want; of those born in Lua, its own counter."""
+        self.filtered_in_lua = ctypes.c_uint64()
 
         self.is_durable = self.is_power or self.writes_through
         """Whether `put` waits for the disk, however much room the ring has."""

@@ -24,6 +24,7 @@ from kumoaudit.core.spec import RouteSpec
 from kumoaudit.core.timetext import rfc3339
 from kumoaudit.pipeline.group import GroupCommit
 from kumoaudit.pipeline.ring import Ring
+from kumoaudit.segments.reserve import RAISE_LIMIT, too_many_open_files
 from kumoaudit.segments.spool import BlockState
 
 # A reader of the file sees an event within a second: noticed at a tick, flushed when the line is this old.
@@ -57,6 +58,14 @@ class _Gap(NamedTuple):
     line: bytes
 
 
+class Backlog(NamedTuple):
+    """What lies in the ring and no commit has reached, and losses that the log does not tell yet."""
+
+    records: int
+    bytes: int
+    untold: int
+
+
 class RouteWriter:
     """Started by `start`, ended by `stop`. `sync`, `reopen`, `flush`: any thread."""
 
@@ -78,8 +87,15 @@ class RouteWriter:
         threads = getattr(sink, "threads", 1)
         self._pool = ThreadPoolExecutor(threads, f"compress-{spec.name}") if self._prepare and threads > 1 else None
         self._depth = threads
+        if hasattr(sink, "say"):
+            sink.say = lambda text: notices.say(f"log '{spec.name}': {text}")
         self._ahead: dict[int, Future[bytes]] = {}
-        self.dropped = 0
+        self.dropped = self.refused = self.failures = 0
+        """Losses that the log tells, callers of `sync` and `flush` that were refused, errors of the sink."""
+        self.last_commit_ns = 0
+        """Wall time of the sink's last commit in this run; 0 before the first."""
+        self._reached = 0
+        self._syncing_since = 0
         self._block = self._start = self._sent = self._counted = self._committed_count = 0
         self._next_seq = 1
         self._base = self._earlier = 0
@@ -100,7 +116,7 @@ class RouteWriter:
             freed = self.ring.freed
             self._stand(resumed)
             self._base = sum(self.ring.state(block)[1].count for block in range(freed, self._block))
-            self._earlier = self._base + self._counted
+            self._earlier = self._reached = self._base + self._counted
             here = structs.replace(
                 resumed, ring_id=self.ring.ring_id, block=self._block, offset=self._start, dropped=self._told
             )
@@ -177,17 +193,28 @@ class RouteWriter:
 
     @property
     def written(self) -> int:
-        """Records of the ring that reached their file since the start."""
-        return self._base + self._counted - self._earlier
+        """Records of the ring that reached their file since the start. Any thread; never falls."""
+        return self._reached - self._earlier
+
+    @property
+    def unwritten_since_ns(self) -> int:
+        """Monotonic time since which something waits that is not in its file, or a sync runs; 0 for nothing."""
+        return self._trouble_since or self._dirty_since or self._syncing_since
 
     def waiting(self) -> int:
         """Records in the ring that no commit has reached."""
+        return self.backlog().records
+
+    def backlog(self) -> Backlog:
+        """How much waits just now. Any thread."""
+        first, start, committed, told = self._block, self._start, self._committed_count, self._told
         current, _ = self.ring.state(0)
-        total = 0
-        for block in range(self._block, current + 1):
+        records, size, untold = -committed, -start, -told
+        for block in range(first, current + 1):
             _, s = self.ring.state(block)
-            total += s.count if s.block == block else 0
-        return max(0, total - self._committed_count)
+            if s.block == block:
+                records, size, untold = records + s.count, size + s.used, untold + s.dropped
+        return Backlog(max(0, records), max(0, size), max(0, untold))
 
     def reopen(self) -> None:
         """Go on in a new file as soon as the current frame is committed."""
@@ -235,7 +262,7 @@ class RouteWriter:
                             pass
                         if sync:
                             position = (self._block, self._sent)
-                            self.sink.sync()
+                            self._sync_sink()
                             self._durable = max(self._durable, position)
                         return
                 except Exception as e:  # noqa: BLE001 - as in `_run`
@@ -247,6 +274,7 @@ class RouteWriter:
                 if self.spec.on_failure == "continue" or not self.spec.required:
                     return
                 why = self.ring.trouble or "its disk does not answer"
+                self.refused += 1
                 raise RecordRefused(f"log '{self.spec.name}': the record {what}: {why}")
             time.sleep(min(0.05, left))
 
@@ -375,7 +403,7 @@ class RouteWriter:
         self._noted = len(self._notes)
         mark = self.sink.write(batch)
         if self._power:
-            self.sink.sync()
+            self._sync_sink()
         del self._notes[: self._noted]
         self._noted = 0
         if gap:
@@ -386,8 +414,14 @@ class RouteWriter:
         if self._trouble_since:
             self._restored()
 
+    def _sync_sink(self) -> None:
+        self._syncing_since = self._clock.monotonic_ns()
+        self.sink.sync()
+        self._syncing_since = 0
+
     def _advance(self, used: int, count: int) -> None:
         self._sent, self._counted = used, count
+        self._reached = max(self._reached, self._base + count)
         self._dirty_since = 0
         self.ring.in_file(self._base + count)
 
@@ -399,6 +433,7 @@ class RouteWriter:
         self._start = mark.offset
         self._frame_since = 0 if mark.offset == self._sent else self._frame_since
         self._next_seq = mark.next_seq
+        self.last_commit_ns = self._clock.now_ns()
         self.ring.set_mark(structs.replace(mark, dropped=self._told))
         if self._power:
             self._durable = max(self._durable, (mark.block, mark.offset))
@@ -446,6 +481,8 @@ class RouteWriter:
     def _failed(self, error: BaseException) -> None:
         """The sink did not take a batch: say so once, keep the lines in the ring, try again every second."""
         now = self._clock.monotonic_ns()
+        self.failures += 1
+        self._syncing_since = 0
         self._retry_at = now + RETRY_NS
         text = describe_fault(error, self.spec)
         self.ring.trouble = text
@@ -504,7 +541,10 @@ def describe_fault(error: BaseException, spec: RouteSpec) -> str:
             errno.EDQUOT: "raise the quota or lower retention",
             errno.EROFS: "mount it writable again",
             errno.EACCES: "give the host's user write permission",
+            errno.EMFILE: RAISE_LIMIT,
         }.get(error.errno or 0, "")
         reason = (error.strerror or str(error)).lower()
+        if error.errno == errno.EMFILE:
+            reason = too_many_open_files()
         return f"{spec.path}: {reason}" + (f" ({remedy})" if remedy else "")
     return str(error)

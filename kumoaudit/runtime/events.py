@@ -103,7 +103,10 @@ class LuaEvents:
         rings = [self._open_ring(r.ring.address, r.ring.mutex_address, host.guard(_turn(r))) for r in routes]
         chunk = host.lua.compile(source.encode(), name=b"=generated")
         counters = self._counters_at(ctypes.addressof(host.counters))
-        emit, record = chunk(self._encode, host.lua.table_from(rings), host.python, counters)
+        filtered = [self._counters_at(ctypes.addressof(r.filtered_in_lua)) for r in routes]
+        emit, record = chunk(
+            self._encode, host.lua.table_from(rings), host.python, counters, host.lua.table_from(filtered)
+        )
         self._set_node(host.pipeline.node.encode())
         self._set_emit(emit, record)
 
@@ -163,7 +166,10 @@ class LuaEvents:
         if route.claims is not None and not route.claims(event):
             return False, None
         line = route.encoder.encode(event)
-        return True, None if line is None else route.put(line, event.time_ns)
+        if line is None:
+            route.filtered += 1
+            return True, None
+        return True, route.put(line, event.time_ns)
 
     def _sync(self, index: float) -> None:
         self._routes[int(index)].make_durable()

@@ -106,6 +106,7 @@ class PolicyHost:
         self._faults: dict[str, int] = {}
         """Texts of errors of the environment that went into Lua -> exit code, should they come out uncaught."""
         self.counters = (ctypes.c_uint64 * 8)()
+        pipeline.born_in_lua = lambda: (int(self.counters[0]), int(self.counters[1]))
         self.lua = lupa.LuaRuntime(
             encoding=None,
             unpack_returned_tuples=True,

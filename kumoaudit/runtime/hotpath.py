@@ -64,14 +64,14 @@ def why_not_in_lua(route: HotRoute, node: str) -> str:
 
 
 def generate(routes: Sequence[HotRoute], node: str, max_event_bytes: int) -> Generated:
-    """The source of a chunk (encode, rings, py, counters) -> emit, record.
+    """The source of a chunk (encode, rings, py, counters, filtered) -> emit, record.
 
     `emit(id, severity, peer, session_type, module, user, type, tag, description)` stamps and records an event;
     `record(sec, ms, severity, ...)` records one whose id is in `encode.id`. Both return the id when a log took it.
     The default log comes last: it takes what no other log is meant for.
     """
     out = [
-        "local E, rings, py, counters = ...",
+        "local E, rings, py, counters, filtered = ...",
         "local B, put, value, literal, id = E.buffer, E.put, E.value, E.literal, E.id",
         "local append, copy, string_of, error = E.append, E.copy, E.string_of, E.error",
         "local rank, glob = E.rank, E.glob",
@@ -116,7 +116,7 @@ def generate_for_python() -> str:
     """The same two functions where the JIT is off: FFI is very slow then, so every event goes through Python."""
     return "\n".join(
         [
-            "local E, rings, py, counters = ...",
+            "local E, rings, py, counters, filtered = ...",
             "local copy, string_of, error = E.copy, E.string_of, E.error",
             f"local function record(sec, ms, {_ARGS})",
             f"  local ok, result = py.custom(sec, ms, string_of(E.id, 36), {_ARGS})",
@@ -207,6 +207,7 @@ def _record(
             ]
         out += [
             "      if done then took = true elseif done == nil then problem = problem or why else lost = true end",
+            *([f"    else local n = filtered[{i + 1}]; n[0] = n[0] + 1"] if decision.takes != "true" else []),
             "    end",
             "  end",
         ]

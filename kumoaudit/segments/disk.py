@@ -6,6 +6,7 @@ import array
 import fcntl
 import mmap
 import os
+import re
 import stat
 
 from kumoaudit.core.protocols import Disk
@@ -13,6 +14,9 @@ from kumoaudit.core.protocols import Disk
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_NOCOW_FL = 0x00800000
+
+# In the table of mounts a space of a path is \040.
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class RealDisk:
@@ -140,22 +144,28 @@ class RealDisk:
             fcntl.ioctl(fd, _FS_IOC_GETFLAGS, flags, True)
             fcntl.ioctl(fd, _FS_IOC_SETFLAGS, array.array("L", [flags[0] | _FS_NOCOW_FL]))
         except OSError:
-            return not _is_btrfs(fd)
+            return _filesystem(f"/proc/self/fd/{fd}") != "btrfs"
         return True
 
+    def filesystem(self, path: str) -> str:
+        """As the table of mounts says."""
+        return _filesystem(path)
 
-def _is_btrfs(fd: int) -> bool:
+
+def _filesystem(path: str) -> str:
+    """The type of the innermost mount that holds *path*; of two on one place the later."""
+    target = os.path.realpath(path)
+    best, kind = "", ""
     try:
-        target = os.path.realpath(f"/proc/self/fd/{fd}")
-        best, kind = "", ""
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
+        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
             for line in mounts:
                 _, at, fs, *_ = line.split(" ")
-                if target.startswith(at) and len(at) > len(best):
+                at = _ESCAPED.sub(lambda m: chr(int(m[1], 8)), at)
+                if len(at) >= len(best) and (target == at or target.startswith(at.rstrip("/") + "/")):
                     best, kind = at, fs
     except (OSError, ValueError):
-        return False
-    return kind == "btrfs"
+        return ""
+    return kind
 
 
 def is_directory(disk: Disk, path: str) -> bool:

@@ -10,6 +10,8 @@ import errno
 import hashlib
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import zstandard
@@ -30,6 +32,7 @@ from kumoaudit.segments.lines import ZSTD_MAGIC
 from kumoaudit.segments.naming import began_ns, segment_name
 from kumoaudit.segments.place import Description, LogDirectory
 from kumoaudit.segments.recover import frame_parameters, iter_range, repair, segment_paths
+from kumoaudit.segments.reserve import RAISE_LIMIT, Reserve, too_many_open_files
 
 _FLUSH_BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
 _DEFAULT_LEVEL = 3
@@ -104,6 +107,13 @@ class SegmentSink:
         self._suspect = False
         self._doubtful: dict[tuple[int, int], int] = {}
         self._last_name = (0, 0)
+        self.say: Callable[[str], None] = lambda text: None
+        """Where a word for the operator goes."""
+        self.files_begun = self.stored_bytes = 0
+        """Since the start: segments that were begun, bytes that were written to segments."""
+        # The name of a new segment is made durable through a descriptor of the directory.
+        self._reserve = Reserve(2 if power else 1)
+        self._has_told_limit = False
         self._forget_frame()
 
     # -- Sink ---------------------------------------------------------------------------------------------------
@@ -112,6 +122,7 @@ class SegmentSink:
         """Cut the unfinished segment back to its last trailer (or repair it when no ring stands behind it), and say
         where to go on. Raises StorageFault or LogInUse when the directory cannot be used, OSError in the middle."""
         self._drop_descriptor()
+        self._reserve.release()
         self._place.prepare()
         self.recovery = None
         segments = self._segments()
@@ -132,6 +143,7 @@ class SegmentSink:
             position = max(position, (last.block, last.offset, last.dropped))
         block, offset, dropped = position
         self._told = (block, dropped)
+        self._reserve.fill()
         return Mark(mark.ring_id, block, offset, self._seq, mark.state, dropped)
 
     def prepare(self, lines: memoryview) -> bytes:
@@ -178,7 +190,7 @@ class SegmentSink:
         try:
             self._disk.fdatasync(self._fd)
             if self._new_name:
-                self._disk.fsync_dir(self.directory)
+                self._reserve.call(partial(self._disk.fsync_dir, self.directory))
                 self._new_name = False
         except OSError:
             # The kernel may call the pages clean now and the next fdatasync succeed: never trust this file again.
@@ -201,6 +213,7 @@ class SegmentSink:
                 else:
                     self._finish()
         finally:
+            self._reserve.release()
             self._place.release()
 
     # -- frames -------------------------------------------------------------------------------------------------
@@ -294,6 +307,7 @@ class SegmentSink:
             self._suspect = self._suspect or e.errno == errno.EIO
             raise
         self._size += len(data)
+        self.stored_bytes += len(data)
 
     # -- segments -----------------------------------------------------------------------------------------------
 
@@ -311,21 +325,34 @@ class SegmentSink:
     def _begin_segment(self) -> None:
         if self._fd >= 0:
             return
+        self._reserve.fill()
+        uses = self._reserve.uses
         now = self._clock.now_ns()
         first = self._last_name[1] + 1 if self._last_name[0] == now else 0
         for clash in range(first, first + _CLASHES):
             name = segment_name(self._describe.prefix, now, clash)
             path = os.path.join(self.directory, name)
             try:
-                fd = self._disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, _OPEN_MODE)
+                fd = self._reserve.call(partial(self._create, path))
                 break
             except FileExistsError:
                 continue
         else:
             raise StorageFault(f"{self.directory}: no free name for a segment at this instant")
+        self._tell_limit(is_met=self._reserve.uses > uses)
         self._last_name = (now, clash)
+        self.files_begun += 1
         self._take(fd, path, name, 0, 0)
         self._set_deadline(0)
+
+    def _create(self, path: str) -> int:
+        return self._disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, _OPEN_MODE)
+
+    def _tell_limit(self, *, is_met: bool) -> None:
+        """Once, as long as every new segment meets it."""
+        is_news, self._has_told_limit = is_met and not self._has_told_limit, is_met
+        if is_news:
+            self.say(f"{too_many_open_files()}; the next segment takes the reserved descriptor ({RAISE_LIMIT})")
 
     def _take(self, fd: int, path: str, name: str, size: int, raw: int) -> None:
         self._fd, self._path, self._name, self._size, self._raw = fd, path, name, size, raw

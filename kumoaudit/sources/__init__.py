@@ -1,1 +1,1 @@
-"""Where events come from besides the policy: records that applications send."""
+"""Where events and commands come from besides the policy: listeners and sockets. No source knows the runtime."""

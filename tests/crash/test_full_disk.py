@@ -146,3 +146,49 @@ def test_a_host_restarts_on_a_full_disk_and_records(small: Path, tmp_path: Path,
         assert h.wait() == 0, h.said
 
     Contents(small / "a").check({1: 500, 2: 500})
+
+
+_FILLS = """
+kumo.on('init', function()
+  kumo.audit.configure_log { name = 'full', where = 'type = custom_big', path = 'SMALL/full', block_timeout = '10ms' }
+  kumo.spawn_task { event_name = 'work', args = {} }
+end)
+kumo.on('work', function()
+  local pad = ('x'):rep(60000)
+  local n = 0
+  while true do
+    local ok = pcall(audit.log, { type = 'custom_big', description = tostring(n) .. pad })
+    n = n + 1
+    if not ok then
+      print('refused')
+      kumo.sleep(0.2)
+    end
+  end
+end)
+"""
+
+
+def test_who_comes_to_free_the_disk_is_let_in(small: Path, tmp_path: Path) -> None:
+    """Reliability, section 2, the escape hatch: while the log refuses, the control socket answers and records."""
+    filler = fill(small)
+    with host(tmp_path, _FILLS.replace("SMALL", str(small))) as h:
+
+        def ask(*words: str) -> tuple[int, str]:
+            done = kumoaudit(*words, "--data-dir", h.data)
+            return done.returncode, done.stdout
+
+        h.wait_for("the host's state is failed")
+        state = orjson.loads(ask("status")[1])
+        code, reason = ask("control", "liveness")
+
+        assert (state["state"], code) == ("failed", 1)
+        assert reason.startswith("log 'full' does not record: ")
+        assert "no space left on device" in reason
+        assert ask("control", "reopen") == (0, "reopened: log, full\n")
+
+        filler.unlink()
+        eventually(lambda: ask("control", "liveness")[0] == 0, "the host takes records again")
+        assert ask("control", "shutdown")[0] == 0
+        h.wait()
+    types = [orjson.loads(line)["type"] for line in Contents(h.data / "log").lines]
+    assert types.count("admin_reopen") == types.count("admin_shutdown") == 1

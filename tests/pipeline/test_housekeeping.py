@@ -12,8 +12,9 @@ import pytest
 from kumoaudit.core.spec import FreeSpec
 from kumoaudit.core.units import Free
 from kumoaudit.pipeline.build import Pipeline
+from kumoaudit.segments.disk import RealDisk
 from tests.crash.support import Contents
-from tests.fakes import FakeClock, FaultyDisk, route_spec
+from tests.fakes import FakeClock, FaultyDisk, eventually, route_spec
 from tests.support import event
 
 
@@ -106,3 +107,41 @@ def test_news_of_one_log_reach_the_default_log_and_one_failure_does_not_end_them
 
     assert len(told(tmp_path, "audit_gap")) == 2
     assert said == ["housekeeping: a bug"]
+
+
+def test_a_log_that_is_opened_is_looked_at_at_once(tmp_path: Path) -> None:
+    """Not after the next round: the first request is refused already."""
+    disk = Nearly()
+    disk.percent = 9
+    pipeline = Pipeline(str(tmp_path / "data"), "alpha", disk, FakeClock(), lambda _: None)
+
+    pipeline.open_log(route_spec(tmp_path / "a", free=FreeSpec(Free(10, None), Free(10, None))))
+
+    assert set(pipeline.housekeeping.shortages) == {"a"}
+    eventually(lambda: pipeline.housekeeping._short_told, "it is said and recorded without waiting for the clock")
+    pipeline.close()
+    assert len(told(tmp_path, "audit_degraded")) == 1
+
+
+@pytest.mark.parametrize(("kind", "is_told"), [("tmpfs", True), ("ramfs", True), ("ext4", False), ("", False)])
+def test_a_spool_in_memory_is_told_at_the_start(tmp_path: Path, kind: str, is_told: bool) -> None:
+    """Reliability, section 4."""
+
+    class On(FaultyDisk):
+        def filesystem(self, path: str) -> str:
+            assert path == str(tmp_path / "data")
+            return kind
+
+    said: list[str] = []
+    pipeline = Pipeline(str(tmp_path / "data"), "alpha", On(), FakeClock(), said.append)
+    pipeline.start()
+    pipeline.close()
+
+    assert said == ([f"spool on {kind}: a reboot loses what is not in a segment"] if is_told else [])
+
+
+def test_the_real_disk_knows_its_file_systems() -> None:
+    disk = RealDisk()
+
+    assert disk.filesystem("/proc") == disk.filesystem("/proc/self/") == "proc"
+    assert disk.filesystem("/") not in ("", "proc")

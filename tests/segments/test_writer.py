@@ -431,3 +431,95 @@ def test_every_name_of_a_segment_is_recognised(tmp_path: Path) -> None:
     log.write(lines(3))
 
     assert all(parse_segment_name(name) for name in log.names())
+
+
+# -- no descriptor left -----------------------------------------------------------------------------------------------
+
+_NO_DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from kumoaudit.core.clock import SystemClock
+from kumoaudit.core.spec import RotationSpec
+from kumoaudit.pipeline.build import Pipeline
+from kumoaudit.segments.disk import RealDisk
+from tests.fakes import route_spec
+from tests.support import event
+
+place, durability = Path(sys.argv[1]), sys.argv[2]
+say = lambda text: print(text, flush=True)
+pipeline = Pipeline(str(place / "data"), "alpha", RealDisk(), SystemClock(), say)
+route = pipeline.open_log(route_spec(place / "a", durability=durability))
+for n in range(3):
+    pipeline.emit(event(n, description=f"n=1:{n + 1}:"))
+pipeline.flush()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+def take_all():
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+take_all()
+sink = route.writer.sink
+whole = sink._finish
+def finish():
+    # What a finished segment frees is gone before the next one is opened.
+    whole()
+    take_all()
+sink._finish = finish
+route.writer.reopen()
+while sink._fd >= 0:
+    pass
+for n in range(3, 6):
+    pipeline.emit(event(n, description=f"n=1:{n + 1}:"))
+    pipeline.flush()
+if durability == "process":
+    sink._finish = whole
+    for fd in taken:
+        os.close(fd)
+    route.writer.reopen()
+    while sink._fd >= 0:
+        pass
+    pipeline.emit(event(6, description="n=1:7:"))
+    pipeline.flush()
+    print("held", len(sink._reserve._held))
+else:
+    for fd in taken:
+        os.close(fd)
+print("left", pipeline.close())
+"""
+
+
+@pytest.mark.parametrize(("durability", "count"), [("process", 7), ("power", 6)])
+def test_a_process_without_descriptors_still_opens_its_next_segment(
+    tmp_path: Path, durability: str, count: int
+) -> None:
+    """Reliability, section 5, EMFILE: the log keeps a descriptor for the next segment, and says what is wrong."""
+    import subprocess
+    import sys
+
+    from tests.crash.support import Contents
+    from tests.support import environment
+
+    done = subprocess.run(
+        [sys.executable, "-c", _NO_DESCRIPTORS, str(tmp_path), durability],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert [line for line in lines if "too many" in line] == [
+        "log 'a': too many open files (limit 64); the next segment takes the reserved descriptor"
+        " (raise LimitNOFILE= or ulimit -n)"
+    ]
+    assert lines[-1] == "left {}"
+    contents = Contents(tmp_path / "a")
+    contents.check({1: count})
+    assert b"audit_degraded" not in b"".join(contents.lines)
+    if durability == "process":
+        assert "held 1" in lines
