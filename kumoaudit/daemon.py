@@ -25,6 +25,7 @@ from kumoaudit.core.predicate import to_text
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.pipeline.notices import host_event
 from kumoaudit.runtime.host import PolicyHost
+from kumoaudit.runtime.reload import Reloader
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
 
@@ -47,7 +48,7 @@ class Daemon:
 
     def __init__(self, policy: str, data_dir: str, *, trusted: bool = False, node: str = "") -> None:
         self.pipeline = Pipeline(data_dir, node or os.uname().nodename, RealDisk(), SystemClock(), say)
-        self.host = PolicyHost(policy, self.pipeline, say, trusted=trusted)
+        self.reloader = Reloader(PolicyHost(policy, self.pipeline, say, trusted=trusted))
         self._policy = policy
         # What the main thread waits for: a signal's number, or 0 when the policy has ended. A handler of a signal may
         # interrupt anything on that thread, so it only puts: a lock it took could be one that the thread holds.
@@ -57,6 +58,11 @@ class Daemon:
         self._has_crashed = False
         self._closed = threading.Lock()
         self.pipeline.on_first_log.append(self._first_record)
+
+    @property
+    def host(self) -> PolicyHost:
+        """The policy in force."""
+        return self.reloader.current
 
     def run(self, script_args: Sequence[str] | None = None) -> int:
         """Run to the end and return the exit code. With *script_args* it is a script: `pre_init`, then `main`."""
@@ -69,6 +75,8 @@ class Daemon:
         worker.start()
         while self._next() == signal.SIGHUP:
             self._reopen()
+            # On a thread of its own: this one never enters Lua.
+            self.reloader.request("SIGHUP")
         self.host.stopping.set()
         deadline = time.monotonic() + _POLICY_STOP_S
         while worker.is_alive() and time.monotonic() < deadline and self._signal != -1:
@@ -88,7 +96,9 @@ class Daemon:
                 self._configure("init")
                 self.pipeline.start()
                 self._ready()
+                self.reloader.begin()
                 while self.host.running_tasks() and not self.host.stopping.is_set():
+                    self.reloader.watch()
                     time.sleep(0.02)
             else:
                 self.pipeline.start()
@@ -131,9 +141,6 @@ class Daemon:
         say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners none, logs {logs}")
 
     def _record_config(self) -> None:
-        policy = hashlib.sha256()
-        for _, raw in sorted(self.host.files.items()):
-            policy.update(raw)
         logs = [
             {
                 "name": r.spec.name,
@@ -150,7 +157,7 @@ class Daemon:
         effective = hashlib.sha256(orjson.dumps(logs, option=orjson.OPT_SORT_KEYS)).hexdigest()
         detail: dict[str, object] = {
             "policy": self._policy,
-            "policy_sha256": policy.hexdigest(),
+            "policy_sha256": self.host.digest(),
             "configuration_sha256": effective,
             "logs": logs,
         }
@@ -183,7 +190,7 @@ class Daemon:
 
     def recorded(self) -> int:
         """Events that at least one log took, the host's own apart."""
-        return int(self.host.counters[0]) + self.pipeline.totals.recorded
+        return self.host.shared.recorded() + self.pipeline.totals.recorded
 
     def _stop(self, is_script: bool, *, is_stuck: bool) -> int:
         if not self._closed.acquire(blocking=False):
@@ -223,7 +230,7 @@ class Daemon:
 
     def _counts(self, reason: str) -> dict[str, object]:
         dropped = sum(r.writer.dropped for r in self.pipeline.open_routes)
-        filtered = int(self.host.counters[1]) + self.pipeline.totals.filtered
+        filtered = self.host.shared.filtered() + self.pipeline.totals.filtered
         return {"reason": reason, "recorded": self.recorded(), "filtered": filtered, "dropped": dropped}
 
     def _summary(self) -> str:

@@ -104,6 +104,7 @@ return function(cfg, answer, policy_chunks)
     if not text then
       return nil, problem
     end
+    answer(cfg.py.track(path, text))
     return load_text(gsub(text, '^#[^\n]*', ''), '@' .. path, mode, chunk_env)
   end
   function env.dofile(path)
