@@ -34,6 +34,7 @@ from kumoaudit.runtime.tracked import Tracked, digest_of
 API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics", "epoch")
 LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
 
+
 class Export(NamedTuple):
     """A function for the policy. It gets the place of the call (`policy.lua:12`) and the arguments; with `raw` these
     are bytes, numbers, booleans and None as they are, else plain Python data. Raises KumoauditError or ValueError."""
@@ -266,6 +267,8 @@ class PolicyHost(Shared):
         sys.stdout.flush()
 
     def _exit(self, code: float) -> None:
+        if self.is_candidate:
+            raise UsageError(f"{self.place_of(b'')}: os.exit was called while the policy was tried; it is refused")
         self.exit_code = int(code) & 0xFF
         self.stopping.set()
 

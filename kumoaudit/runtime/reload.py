@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from copy import copy
 from typing import NamedTuple
 
 from kumoaudit.core.errors import KumoauditError
@@ -101,10 +102,15 @@ class Reloader:
                     self._say(f"reload ({cause}): no file of the policy has changed")
                 return Outcome(True, (), "no file of the policy has changed")
             self._tried = changed
+            shared = self._shared
+            # What a policy that is refused set at its top level is undone.
+            kept = shared.log_filter, shared.cache_capacities
+            shared.log_filter, shared.cache_capacities = copy(kept[0]), dict(kept[1])
             new = old.successor()
             try:
                 self._load(new, old, changed)
             except (_Refused, KumoauditError) as e:
+                shared.log_filter, shared.cache_capacities = kept
                 return self._failed(cause, who, old, new, changed, e)
             changed = self._swap(old, new)
             return self._done(cause, who, old, changed)
@@ -144,9 +150,7 @@ class Reloader:
         paths = sorted(before.keys() | after.keys())
         return tuple(Change(p, before.get(p), after.get(p)) for p in paths if before.get(p) != after.get(p))
 
-    def _done(
-        self, cause: str, who: dict[str, object] | None, old: PolicyHost, changed: tuple[Change, ...]
-    ) -> Outcome:
+    def _done(self, cause: str, who: dict[str, object] | None, old: PolicyHost, changed: tuple[Change, ...]) -> Outcome:
         new = self.current
         paths = tuple(c.path for c in changed)
         message = f"policy reloaded ({cause}): {', '.join(map(_shown, paths))}"
