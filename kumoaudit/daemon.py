@@ -28,6 +28,7 @@ from kumoaudit.pipeline.notices import host_event
 from kumoaudit.pipeline.state import liveness
 from kumoaudit.pipeline.stats import snapshot
 from kumoaudit.runtime.host import PolicyHost
+from kumoaudit.runtime.reload import Reloader
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
 from kumoaudit.sources.control import Command, ControlSocket, Peer
@@ -54,14 +55,13 @@ class Daemon:
 
     def __init__(self, policy: str, data_dir: str, *, trusted: bool = False, node: str = "") -> None:
         self.pipeline = Pipeline(data_dir, node or os.uname().nodename, RealDisk(), SystemClock(), say)
-        self.host = PolicyHost(policy, self.pipeline, say, trusted=trusted)
+        self.reloader = Reloader(PolicyHost(policy, self.pipeline, say, trusted=trusted))
         self._policy = policy
         # What the main thread waits for: a signal's number, or 0 when the policy has ended. A handler of a signal may
         # interrupt anything on that thread, so it only puts: a lock it took could be one that the thread holds.
         self._news: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._signal = 0
         self._is_asked = False
-        """Where the host listens, for the ready line and `kumoaudit status`."""
         self._begun_ns = self.pipeline.clock.monotonic_ns()
         self.control = ControlSocket(self.pipeline.data_dir, self._record_command, say)
         self.control.commands |= {
@@ -69,7 +69,7 @@ class Daemon:
             "stats": Command(lambda _: snapshot(self.pipeline)),
             "liveness": Command(lambda _: {"reason": liveness(self.pipeline)}),
             "reopen": Command(lambda _: self._reopen("control socket"), "admin_reopen"),
-            "reload": Command(lambda _: self._reload(), "admin_reload"),
+            "reload": Command(self._reload, "admin_reload"),
             "shutdown": Command(lambda _: self._shut_down(), "admin_shutdown"),
         }
         self.pipeline.before_release.append(self.control.stop)
@@ -80,7 +80,17 @@ class Daemon:
         self._has_stopped = False
         self.pipeline.on_first_log.append(self._first_record)
         self._ingest = Ingest(self.host.events.emit_many, self.pipeline.clock, lambda: self.pipeline.node)
-        self.host.factories["unix"] = lambda options: SocketListener(options.path, options.mode, self._ingest, say)
+        self.host.factories["unix"] = lambda options: SocketListener(
+            options.path, options.mode, self._ingest, self.pipeline.clock, say
+        )
+
+    def _unix_listener(self, options: Any) -> SocketListener:
+        return SocketListener(options.path, options.mode, self._ingest, self.pipeline.clock, say)
+
+    @property
+    def host(self) -> PolicyHost:
+        """The policy in force."""
+        return self.reloader.current
 
     def run(self, script_args: Sequence[str] | None = None) -> int:
         """Run to the end and return the exit code. With *script_args* it is a script: `pre_init`, then `main`."""
@@ -93,6 +103,8 @@ class Daemon:
         worker.start()
         while self._next() == signal.SIGHUP:
             self._reopen("SIGHUP")
+            # On a thread of its own: this one never enters Lua.
+            self.reloader.request("SIGHUP")
         self.pipeline.is_stopping = True
         self._stop_listeners()
         self.host.stopping.set()
@@ -115,7 +127,9 @@ class Daemon:
                 self.pipeline.start()
                 self._listen()
                 self._ready()
+                self.reloader.begin()
                 while (self.host.listeners or self.host.running_tasks()) and not self.host.stopping.is_set():
+                    self.reloader.watch()
                     time.sleep(0.02)
             else:
                 self.pipeline.start()
@@ -155,9 +169,9 @@ class Daemon:
         """Sources go first: what they have read is recorded and answered while policy and logs still work."""
         with self._listening:
             self._has_stopped = True
-        give_up = time.monotonic() + _LISTENERS_STOP_S
+        deadline = Deadline(self.pipeline.clock, _LISTENERS_STOP_S)
         for listener in self.host.listeners:
-            listener.stop(max(0.1, give_up - time.monotonic()))
+            listener.stop(max(0.1, deadline.left_s()))
 
     def _first_record(self) -> None:
         detail = {
@@ -177,9 +191,6 @@ class Daemon:
         say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners {listeners}, logs {logs}")
 
     def _record_config(self) -> None:
-        policy = hashlib.sha256()
-        for _, raw in sorted(self.host.files.items()):
-            policy.update(raw)
         logs = [
             {
                 "name": r.spec.name,
@@ -196,7 +207,7 @@ class Daemon:
         effective = hashlib.sha256(orjson.dumps(logs, option=orjson.OPT_SORT_KEYS)).hexdigest()
         detail: dict[str, object] = {
             "policy": self._policy,
-            "policy_sha256": policy.hexdigest(),
+            "policy_sha256": self.host.digest(),
             "configuration_sha256": effective,
             "logs": logs,
         }
@@ -233,10 +244,10 @@ class Daemon:
             **snapshot(self.pipeline),
         }
 
-    def _reload(self) -> dict[str, Any]:
-        """As `kumo.bump_config_epoch()`: caches that belong to the configuration are filled anew."""
-        self.host.config_epoch += 1
-        return {"config_epoch": self.host.config_epoch}
+    def _reload(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Read the policy again, as SIGHUP does, and say how it went."""
+        outcome = self.reloader.reload("control socket")
+        return {"ok": outcome.ok, "changed": list(outcome.changed), "message": outcome.message}
 
     def _shut_down(self) -> dict[str, Any]:
         """As SIGTERM; a second time hurries."""
@@ -266,7 +277,7 @@ class Daemon:
 
     def recorded(self) -> int:
         """Events that at least one log took, the host's own apart."""
-        return int(self.host.counters[0]) + self.pipeline.totals.recorded
+        return self.host.shared.recorded() + self.pipeline.totals.recorded
 
     def _stop(self, is_script: bool, *, is_stuck: bool) -> int:
         if not self._closed.acquire(blocking=False):
@@ -306,7 +317,7 @@ class Daemon:
 
     def _counts(self, reason: str) -> dict[str, object]:
         dropped = sum(r.writer.dropped for r in self.pipeline.open_routes)
-        filtered = int(self.host.counters[1]) + self.pipeline.totals.filtered
+        filtered = self.host.shared.filtered() + self.pipeline.totals.filtered
         return {"reason": reason, "recorded": self.recorded(), "filtered": filtered, "dropped": dropped}
 
     def _summary(self) -> str:

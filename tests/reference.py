@@ -159,7 +159,7 @@ def _handlers_part() -> str:
         "pre_init": "before `init`; configure logs here or in `init`",
         "init": "once, at the start",
         "main": "instead of `init`, with `run --script`; gets the arguments behind `--`",
-        "validate_config": "by `kumoaudit check`, behind `pre_init` and `init`",
+        "validate_config": "by `kumoaudit check`, behind `pre_init` and `init`; and before a reload takes over",
         "shutdown": "when the host stops",
         "audit_event": "for every event but the host's own, before any log sees it",
     }

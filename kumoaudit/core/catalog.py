@@ -217,6 +217,8 @@ _HOST = (
     _h("audit_degraded", "ALARM", "a log records late or not at all: which and why"),
     _h("audit_restored", "INFO", "a log that was degraded records again"),
     _h("audit_reopen", "INFO", "a log went on in a new file, and why"),
+    _h("policy_reloaded", "INFO", "changed policy, ACL or rule files are in force: which, digests before and now, why"),
+    _h("policy_reload_failed", "WARNING", "changed files were refused, the last good policy stays: message, digests"),
     _h("clock_jump", "WARNING", "the machine's clock was set by more than a second"),
     _h("event_truncated", "WARNING", "an event over max_event_size was recorded with its longest texts cut"),
     _h("handler_error", "WARNING", "a handler of the policy raised an error"),

@@ -36,6 +36,7 @@ class LuaEvents:
         self._host = host
         self._routes: list[Route] = []
         self._hook_errors: dict[str, int] = {}
+        self._follows = False
         self.in_python: dict[str, str] = {}
         """Logs that events from Lua reach through Python, and why."""
         functions: dict[bytes, Callable[..., Any]] = {
@@ -60,6 +61,7 @@ class LuaEvents:
         # Fetched once: inside a call from a coroutine, lupa reads table items off the wrong stack.
         audit = host.boot[b"audit"]
         self._set_emit, self._run_hook, self._set_node = audit[b"set_emit"], audit[b"run_hook"], audit[b"set_node"]
+        self._set_hook = audit[b"set_hook"]
         self._encode, self._open_ring, self._counters_at = host.lua.execute(
             b"""local encode, ring, ffi = require 'kumoaudit.encode', require 'kumoaudit.ring', require 'ffi'
             local predicate = require 'kumoaudit.predicate'
@@ -97,6 +99,21 @@ class LuaEvents:
         generated = hotpath.generate(hot, pipeline.node, pipeline.max_event_bytes)
         self._routes, self.in_python = routes, generated.in_python
         self._use(generated.source, routes)
+
+    def follow(self, now: PolicyHost) -> None:
+        """Another policy is in force: what still runs here records past its own hook and through that of *now*."""
+        self._set_hook(None)
+        self._follows = now.has("audit_event")
+        if self._follows:
+            self._use(hotpath.generate_for_python(), [])
+        else:
+            self.install()
+
+    def close(self) -> None:
+        """Let go of the runtime."""
+        self._routes = []
+        for name in ("_set_emit", "_run_hook", "_set_node", "_set_hook", "_encode", "_open_ring", "_counters_at"):
+            delattr(self, name)
 
     def _use(self, source: str, routes: list[Route]) -> None:
         host = self._host
@@ -156,7 +173,8 @@ class LuaEvents:
         if self._host.validating:
             return None
         event = self._made(sec, ms, id, *fields)
-        return event.id.encode() if self._host.pipeline.emit(event) else None
+        emit = self.emit if self._follows else self._host.pipeline.emit
+        return event.id.encode() if emit(event) else None
 
     def _offer(self, index: float, sec: float, ms: float, id: bytes, *fields: bytes | None) -> tuple[bool, bool | None]:
         """An event for one log whose filter Lua cannot express: whether the log is meant for it, and whether it took
@@ -190,7 +208,10 @@ class LuaEvents:
         host = self._host
         if host.validating:
             return False
-        left = self._hooked(event) if host.has("audit_event") else event
+        if event.kind == "system" or not host.has("audit_event"):
+            return host.pipeline.emit(event, patience_ns)
+        with host.shared.in_force(host) as now:
+            left = now.events._hooked(event)
         return left is not None and host.pipeline.emit(left, patience_ns)
 
     def emit_many(self, events: Sequence[Event], patience_ns: int | None = None) -> list[bool]:
@@ -200,7 +221,8 @@ class LuaEvents:
             return [False] * len(events)
         if not host.has("audit_event"):
             return host.pipeline.emit_many(events, patience_ns)
-        hooked = [self._hooked(event) for event in events]
+        with host.shared.in_force(host) as now:
+            hooked = [now.events._hooked(event) for event in events]
         took = iter(host.pipeline.emit_many([e for e in hooked if e is not None], patience_ns))
         return [e is not None and next(took) for e in hooked]
 

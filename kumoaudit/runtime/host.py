@@ -11,7 +11,7 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -21,22 +21,31 @@ import lupa.luajit21 as lupa
 
 from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import ConfigError, KumoauditError, PolicyError, Problem, UsageError
-from kumoaudit.core.protocols import Listener
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.runtime import convert
 from kumoaudit.runtime.gate import Gate
 from kumoaudit.runtime.handlers import Handlers
 from kumoaudit.runtime.literals import mark_known_fields
-from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
-from kumoaudit.runtime.timers import Timers
+from kumoaudit.runtime.shared import HostState, Shared
+from kumoaudit.runtime.tracked import Tracked, digest_of
 from kumoaudit.segments.place import place_problem
 
-API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics", "socket")
+API_MODULES = (
+    "core",
+    "aaa",
+    "audit",
+    "kumo_time",
+    "serde",
+    "files",
+    "digest",
+    "memoize",
+    "diagnostics",
+    "epoch",
+    "socket",
+)
 LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
-
-HANDLER_TIMEOUT_S = 10.0
 
 
 class Export(NamedTuple):
@@ -55,8 +64,8 @@ class ExitRequested(Exception):
         self.code = code
 
 
-class PolicyHost:
-    """One policy and its runtime."""
+class PolicyHost(Shared):
+    """One policy and its runtime. When a reload has replaced it, its calls go to the policy in force."""
 
     def __init__(
         self,
@@ -66,35 +75,40 @@ class PolicyHost:
         *,
         validating: bool = False,
         trusted: bool = False,
+        successor_of: PolicyHost | None = None,
     ) -> None:
-        """Makes the runtime; reads and runs nothing of the policy yet. *policy* is the path as the user gave it."""
+        """Makes the runtime; reads and runs nothing of the policy yet. *policy* is the path as the user gave it.
+
+        *successor_of* is the policy in force, which this one may replace (`shared.swap`): they share one state.
+        """
+        self.shared = successor_of.shared if successor_of else HostState(say)
+        self.is_superseded = False
+        self.users = 0
+        """Calls and tasks that are on their way in this runtime; guarded by `shared.lock`."""
+        self.is_candidate = successor_of is not None
+        """Not yet in force: tasks wait until it is."""
+        self._deadline: Deadline | None = None
+        self._waiting_tasks: list[tuple[str, list[Any], str]] = []
+        self._followed = self.shared.generation
+        self.on_epoch: list[Callable[[], None]] = []
+        """As `shared.on_epoch`, for caches that end with this runtime."""
+        self._guards: list[Callable[[], None]] = []
         self.policy_path, self.pipeline, self.say = policy, pipeline, say
         self.validating, self.trusted = validating, trusted
         self.gate = Gate(pipeline.clock)
         self.handlers = Handlers()
         self.sources = Sources()
-        self.handler_timeout_s = HANDLER_TIMEOUT_S
         self.phase = ""
         """The event that is being handled while the policy may still configure: `pre_init` or `init`, else ""."""
         self.validation_has_failed = False
-        self.exit_code: int | None = None
-        self.stopping = threading.Event()
         self.files: dict[str, bytes] = {}
         """Contents of the policy and of every module it loaded, by path."""
-        self.configured: dict[str, str] = {}
-        """Sections that may be set once -> the place that did."""
+        self.globs: tuple[str, ...] | None = None
+        """Patterns of files to watch that this policy set; None leaves those that are in force."""
+        self.tracked = Tracked(self.shared.watch_changed)
+        """Further files that it was made from: a change of one reloads the policy."""
         self.validated: list[RouteSpec] = []
         """The logs that a validation would have opened."""
-        self.log_filter = LogFilter.from_environment(os.environ, say)
-        """Which of the policy's own diagnostic lines (kumo.log_*) are shown."""
-        self.timers = Timers()
-        """Latencies that the policy measured (kumo.time.start_timer), by label."""
-        self.listeners: list[Listener] = []
-        """What the policy asked to serve, in order; started when `init` is over, stopped before the policy is."""
-        self.factories: dict[str, Callable[[Any], Listener]] = {}
-        """Kind of listener -> what makes one of its options: the daemon knows them, the runtime does not."""
-        self.config_epoch = 0
-        """Rises with kumo.bump_config_epoch(); caches made with `invalidate_with_epoch` then forget what they hold."""
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
         """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
         self.progress = 0
@@ -115,6 +129,11 @@ class PolicyHost:
             attribute_handlers=(_refuse_get, _refuse_set),
         )
         self._boot()
+        for name, capacity in self.shared.cache_capacities.items():
+            if setter := self.builtin_caches.get(name):
+                setter(capacity)
+        if successor_of is None:
+            self.shared.begin(self)
 
     # -- the runtime --------------------------------------------------------------------------------------------
 
@@ -138,6 +157,7 @@ class PolicyHost:
             b"missing": self._missing,
             b"module": self._module,
             b"syntax_error": self._remember_syntax_error,
+            b"track": self._track,
         }
         self.python = self.lua.table_from({k: self.guard(f) for k, f in python.items()})
         directory = os.path.dirname(os.path.abspath(self.policy_path))
@@ -157,6 +177,7 @@ class PolicyHost:
         # Fetched once: inside a call from a coroutine, lupa reads table items off the wrong stack.
         self._put, self._export, self._install = (self.boot[k] for k in (b"put", b"export", b"install"))
         self._run_file, self._call, self._step = (self.boot[k] for k in (b"run_file", b"call", b"step"))
+        self._limit = self.boot[b"limit"]
         self.events.attach()
         for name in API_MODULES:
             module = import_module(f"kumoaudit.runtime.api.{name}")
@@ -213,6 +234,13 @@ class PolicyHost:
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """*function* as Lua may call it: answers (True, results...) or (False, text); no exception ever crosses."""
 
+        def forget() -> None:
+            # Python's collector cannot see a reference that Lua holds: a runtime would keep itself alive for ever.
+            nonlocal self, function
+            del self, function
+
+        self._guards.append(forget)
+
         def call(*args: Any) -> Any:
             self.progress += 1
             self._calls_out += 1
@@ -253,6 +281,8 @@ class PolicyHost:
         sys.stdout.flush()
 
     def _exit(self, code: float) -> None:
+        if self.is_candidate:
+            raise UsageError(f"{self.place_of(b'')}: os.exit was called while the policy was tried; it is refused")
         self.exit_code = int(code) & 0xFF
         self.stopping.set()
 
@@ -287,6 +317,9 @@ class PolicyHost:
         self.sources.add(shown, raw.decode("utf-8", "replace"))
         return shown
 
+    def _track(self, path: bytes, text: bytes) -> None:
+        self.tracked.add(os.fsdecode(path), text)
+
     def _remember_syntax_error(self, shown: bytes, problem: bytes) -> None:
         text = convert.text(problem)
         self._pending_syntax[text] = syntax_error(self.sources, text)
@@ -308,13 +341,23 @@ class PolicyHost:
 
     def has(self, event: str) -> bool:
         """Whether the policy has a handler for *event*."""
-        return bool(self.handlers.places(event))
+        return bool(self.now.handlers.places(event))
+
+    @property
+    def now(self) -> PolicyHost:
+        """This policy, or the one that has replaced it."""
+        return self.shared.current if self.is_superseded else self
 
     def call(self, event: str, *args: object) -> list[Any]:
         """Run the handlers of *event* to their end on this thread and return their results as plain data.
 
-        Raises PolicyError. A handler that sleeps gives the gate up meanwhile.
+        Raises PolicyError. A handler that sleeps gives the gate up meanwhile. It ends under the policy under which it
+        began; one that begins after a reload is the new policy's.
         """
+        with self.shared.in_force(self) as host:
+            return host._run(event, args)
+
+    def _run(self, event: str, args: Sequence[object]) -> list[Any]:
         with self._inside(event, f"the handler of '{event}'"):
             answer = self._call(event.encode(), *(self.to_lua(a) for a in args))
         return self._finish(event, answer)
@@ -322,6 +365,9 @@ class PolicyHost:
     @contextmanager
     def _inside(self, event: str, what: str) -> Iterator[None]:
         with self.gate.entered(what):
+            if self.is_superseded and self._followed != self.shared.generation:
+                self._followed = self.shared.generation
+                self.events.follow(self.shared.current)
             self.handlers.current.append(event)
             try:
                 yield
@@ -335,7 +381,11 @@ class PolicyHost:
         """Go on with a task until it is done; sleeps happen here, outside the gate."""
         task, state, *rest = answer
         while state == b"sleep":
-            self._rest(float(rest[0]))
+            pause = max(0.0, float(rest[0]))
+            if self._deadline is not None and pause > self._deadline.left_s():
+                limit = f"has not returned for {self.handler_timeout_s:g} s (handler_timeout)"
+                raise PolicyError(f"{self.policy_path}: {self.handlers.describe(event) or 'the file'} {limit}")
+            self._rest(pause)
             with self._inside(event, f"the handler of '{event}'"):
                 if self.stopping.is_set() and event not in ("shutdown",):
                     raise PolicyError(f"the host is stopping; {self.handlers.describe(event)} was asleep")
@@ -355,8 +405,15 @@ class PolicyHost:
 
     def spawn(self, event: str, args: list[Any], at: str) -> None:
         """Run the handler of *event* beside everything else (kumo.spawn_task); its error is reported and recorded."""
+        if self.is_candidate:
+            self._waiting_tasks.append((event, args, at))
+            return
+        if self.now is not self and self.has(event):
+            self.now.spawn(event, args, at)
+            return
         # A task may record at once: the first log opens here, where this thread is inside Lua and may change its path.
         self.pipeline.start()
+        self.shared.enter(self)
         thread = threading.Thread(target=self._task, args=(event, args, at), name=f"task-{event}", daemon=True)
         with self._tasks_lock:
             self._task_events[id(thread)] = event
@@ -364,18 +421,75 @@ class PolicyHost:
 
     def _task(self, event: str, args: list[Any], at: str) -> None:
         try:
-            self.call(event, *args)
+            self._run(event, args)
         except PolicyError as e:
             if not self.stopping.is_set():
                 self.report_handler_error(event, e)
         finally:
             with self._tasks_lock:
                 self._task_events.pop(id(threading.current_thread()), None)
+            self.shared.leave(self)
 
     def running_tasks(self) -> int:
-        """Tasks that have not ended."""
-        with self._tasks_lock:
-            return len(self._task_events)
+        """Tasks that have not ended, also those of policies that have been replaced."""
+        return sum(len(h._task_events) for h in self.shared.live())
+
+    # -- reloading ----------------------------------------------------------------------------------------------
+
+    def digest(self) -> str:
+        """SHA-256 over the policy and its modules as they were loaded, in the order of their paths."""
+        return digest_of(self.files)
+
+    def successor(self) -> PolicyHost:
+        """A new runtime for the same policy file, beside this one; nothing is loaded yet."""
+        return PolicyHost(self.policy_path, self.pipeline, self.say, trusted=self.trusted, successor_of=self)
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """For the block, Lua that does not return within the handlers' time limit raises an error.
+
+        It runs without the JIT compiler meanwhile: compiled code cannot be interrupted.
+        """
+        self._deadline = Deadline(self.pipeline.clock, self.handler_timeout_s)
+        with self.gate.entered("loading"):
+            self._limit(self.handler_timeout_s)
+        try:
+            yield
+        finally:
+            self._deadline = None
+            with self.gate.entered("loading"):
+                self._limit(None)
+
+    def take_over(self) -> None:
+        """Be the policy in force, and start the tasks that the top level of the file asked for."""
+        old = self.shared.current
+        callbacks = self.pipeline.on_change
+        if old.events.install in callbacks:
+            callbacks.remove(old.events.install)
+        self.is_candidate = False
+        running = {e for h in self.shared.live() for e in list(h._task_events.values())}
+        self.shared.swap(self)
+        for event, args, at in self._waiting_tasks:
+            if event in running:
+                self.say(
+                    f"{at}: notice: kumo.spawn_task: '{event}' still runs from before the reload; no other is started"
+                )
+            else:
+                self.spawn(event, args, at)
+        self._waiting_tasks.clear()
+
+    def close(self) -> None:
+        """Drop the runtime; nothing of it runs. Calls still go on to the policy in force."""
+        if self.events.install in self.pipeline.on_change:
+            self.pipeline.on_change.remove(self.events.install)
+        self.events.close()
+        for forget in self._guards:
+            forget()
+        self._guards.clear()
+        self.on_epoch.clear()
+        self.builtin_caches.clear()
+        for name in ("lua", "python", "boot", "_put", "_export", "_install", "_run_file", "_call", "_step", "_limit"):
+            delattr(self, name)
 
     def report_handler_error(self, event: str, error: PolicyError) -> None:
         """Say and record that a handler failed."""

@@ -33,34 +33,48 @@ class Watchdog:
         self._stop.set()
 
     def _run(self) -> None:
-        clock = self._host.pipeline.clock
-        seen = (0, 0)
-        since = clock.monotonic_ns()
+        watched: dict[PolicyHost, _Seen] = {}
         while not self._stop.wait(max(0.02, min(0.5, self._host.handler_timeout_s / 10))):
-            gate = self._host.gate
-            now = clock.monotonic_ns()
-            if not gate.busy_since:
-                since = now
-                continue
-            current = self._host.handlers.current
-            event = current[-1] if current else ""
-            is_patient = event in _PATIENT or self._host.is_task(event)
-            mark = (gate.busy_since, self._progress() if is_patient else 0)
-            if mark != seen:
-                seen, since = mark, now
-                continue
-            if now - since >= self._host.handler_timeout_s * 1e9 and not self._host.waits_outside_lua:
-                what = gate.what or "the policy"
-                limit = self._host.handler_timeout_s
-                places = self._host.handlers.places(event) if event else []
-                where = f"{places[0]}: " if places else ""
-                self._stuck(f"{where}{what} has not returned for {limit:g} s", event)
-                return
+            # Policies that a reload has replaced may still have handlers to finish.
+            watched = {host: watched.get(host) or _Seen(host) for host in self._host.shared.live()}
+            for host, seen in watched.items():
+                if self._looks_stuck(host, seen):
+                    return
 
-    def _progress(self) -> int:
+    def _looks_stuck(self, host: PolicyHost, seen: _Seen) -> bool:
+        gate = host.gate
+        now = host.pipeline.clock.monotonic_ns()
+        if not gate.busy_since:
+            seen.since = now
+            return False
+        current = host.handlers.current
+        event = current[-1] if current else ""
+        is_patient = event in _PATIENT or host.is_task(event)
+        mark = (gate.busy_since, self._progress(host) if is_patient else 0)
+        if mark != seen.mark:
+            seen.mark, seen.since = mark, now
+            return False
+        limit = host.handler_timeout_s
+        if now - seen.since < limit * 1e9 or host.waits_outside_lua:
+            return False
+        what = gate.what or "the policy"
+        places = host.handlers.places(event) if event else []
+        where = f"{places[0]}: " if places else ""
+        self._stuck(f"{where}{what} has not returned for {limit:g} s", event)
+        return True
+
+    def _progress(self, host: PolicyHost) -> int:
         """A number that grows while the policy records events or calls the host."""
-        total = self._host.progress
-        for route in self._host.pipeline.open_routes:
+        total = host.progress
+        for route in host.pipeline.open_routes:
             block, used = route.ring.end()
             total += block * (1 << 30) + used
         return total
+
+
+class _Seen:
+    """What one runtime was doing, and since when (monotonic nanoseconds)."""
+
+    def __init__(self, host: PolicyHost) -> None:
+        self.mark: tuple[int, int] = (0, 0)
+        self.since = host.pipeline.clock.monotonic_ns()

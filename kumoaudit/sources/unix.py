@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import RecordRefused
+from kumoaudit.core.protocols import Clock
 from kumoaudit.sources.ingest import BadBatch, Ingest, PeerInfo, failed
 from kumoaudit.sources.socketfile import SocketFile
 
@@ -25,7 +27,7 @@ _READ_BYTES = 256 << 10
 # A line that does not go on, and a client that does not read its answers.
 _PATIENCE_S = 30.0
 # When all connections are taken, one that said nothing for so long makes room.
-_IDLE_S = 60.0
+_IDLE_NS = 60_000_000_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,10 +38,10 @@ class SocketListener:
     The uid, gid and pid of the peer, as the kernel knows them, go into its records.
     """
 
-    def __init__(self, path: str, mode: int, ingest: Ingest, say: Callable[[str], None]) -> None:
+    def __init__(self, path: str, mode: int, ingest: Ingest, clock: Clock, say: Callable[[str], None]) -> None:
         self.path, self.name = path, f"unix:{path}"
         self._file = SocketFile(path, mode)
-        self._ingest, self._say = ingest, say
+        self._ingest, self._clock, self._say = ingest, clock, say
         self._listening: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._connections: set[_Connection] = set()
@@ -54,7 +56,7 @@ class SocketListener:
 
     def stop(self, timeout_s: float) -> None:
         """Take no more; what has arrived is recorded and answered, at most *timeout_s* long."""
-        give_up = time.monotonic() + timeout_s
+        deadline = Deadline(self._clock, timeout_s)
         self._stopping.set()
         if self._listening is None:
             return
@@ -64,14 +66,14 @@ class SocketListener:
         except OSError:
             pass
         if self._thread:
-            self._thread.join(max(0.0, give_up - time.monotonic()))
+            self._thread.join(deadline.left_s())
         self._listening.close()
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
             connection.finish()
         for connection in connections:
-            connection.thread.join(max(0.0, give_up - time.monotonic()))
+            connection.thread.join(deadline.left_s())
             connection.drop()
 
     def _accept(self, listening: socket.socket) -> None:
@@ -91,14 +93,14 @@ class SocketListener:
     def _take(self, peer: socket.socket) -> None:
         with self._lock:
             count = len(self._connections)
-            idle = min(self._connections, key=lambda c: c.last, default=None) if count >= MAX_CONNECTIONS else None
+            idle = min(self._connections, key=lambda c: c.last_ns, default=None) if count >= MAX_CONNECTIONS else None
         if idle is not None:
-            if time.monotonic() - idle.last < _IDLE_S:
+            if self._clock.monotonic_ns() - idle.last_ns < _IDLE_NS:
                 _refuse(peer, f"too many connections, at most {MAX_CONNECTIONS} are served")
                 return
             idle.finish()
             idle.thread.join(1.0)
-        connection = _Connection(peer, self._ingest, self._forget)
+        connection = _Connection(peer, self._ingest, self._clock, self._forget)
         with self._lock:
             self._connections.add(connection)
         try:
@@ -124,11 +126,13 @@ def _refuse(peer: socket.socket, reason: str) -> None:
 class _Connection:
     """One client, on a thread of its own."""
 
-    def __init__(self, peer: socket.socket, ingest: Ingest, forget: Callable[[_Connection], None]) -> None:
-        self._peer, self._ingest, self._forget = peer, ingest, forget
+    def __init__(
+        self, peer: socket.socket, ingest: Ingest, clock: Clock, forget: Callable[[_Connection], None]
+    ) -> None:
+        self._peer, self._ingest, self._clock, self._forget = peer, ingest, clock, forget
         pid, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         self._who = PeerInfo(uid=uid, gid=gid, pid=pid)
-        self.last = time.monotonic()
+        self.last_ns = self._clock.monotonic_ns()
         """When it last sent something."""
         self.thread = threading.Thread(target=self._serve, name=f"unix-{pid}", daemon=True)
 
@@ -173,7 +177,7 @@ class _Connection:
                 is_over = False
             else:
                 is_over = not chunk
-                self.last = time.monotonic()
+                self.last_ns = self._clock.monotonic_ns()
             waiting.append(chunk)
             size += len(chunk)
             has_lines = has_lines or b"\n" in chunk
@@ -213,8 +217,8 @@ class _Connection:
         self._peer.sendall(_encode(error) + b"\n")
         # What the client still sends must not take the answer from it: a close with unread bytes would reset.
         self._peer.shutdown(socket.SHUT_WR)
-        give_up = time.monotonic() + 1.0
-        while (left := give_up - time.monotonic()) > 0:
+        deadline = Deadline(self._clock, 1.0)
+        while left := deadline.left_s():
             self._peer.settimeout(left)
             if not self._peer.recv(_READ_BYTES):
                 return

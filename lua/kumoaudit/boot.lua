@@ -8,7 +8,8 @@ local cfg = ...
 local type, tostring, error, pcall, select = type, tostring, error, pcall, select
 local setmetatable, getmetatable, rawget = setmetatable, getmetatable, rawget
 local load, unpack = load, unpack
-local getinfo, traceback = debug.getinfo, debug.traceback
+local getinfo, traceback, sethook = debug.getinfo, debug.traceback, debug.sethook
+local jit = jit
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, status = coroutine.running, coroutine.status
 local format, match, sub, gmatch, gsub = string.format, string.match, string.sub, string.gmatch, string.gsub
@@ -248,6 +249,38 @@ function host.sleep(seconds)
   else
     answer(cfg.py.sleep(seconds))
   end
+end
+
+--- Raise an error in code that runs longer than *seconds* from now; nil ends that. A hook never fires in compiled code,
+--- so the compiler is off meanwhile. Code that catches the error meets it again with its next instruction.
+local had_jit
+local own_code = '@' .. cfg.lua_dir .. '/kumoaudit/'
+function host.limit(seconds)
+  if not seconds then
+    sethook()
+    if had_jit then
+      jit.on()
+    end
+    return
+  end
+  had_jit = jit.status()
+  jit.off()
+  local deadline = encode.monotonic() + seconds
+  local function hook()
+    if encode.monotonic() < deadline then
+      return
+    end
+    sethook(hook, '', 1)
+    local info = getinfo(2, 'Sl')
+    local source = info.source
+    -- What the host itself does with the error goes on.
+    if source == '@kumoaudit/boot.lua' or source == '=generated' or sub(source, 1, #own_code) == own_code then
+      return
+    end
+    local at = policy_chunks[source] and format('%s:%d: ', sub(source, 2), info.currentline) or ''
+    error(format('%shas not returned for %g s (handler_timeout)', at, seconds), 0)
+  end
+  sethook(hook, '', 100000)
 end
 
 --- Compile and run the policy file.

@@ -44,7 +44,7 @@ return function(cfg, answer, policy_chunks)
     env.os[k] = v
   end
   function env.os.exit(code)
-    cfg.py.exit(type(code) == 'number' and code or (code == false and 1 or 0))
+    answer(cfg.py.exit(type(code) == 'number' and code or (code == false and 1 or 0)))
     error('os.exit: the host is stopping', 0)
   end
 
@@ -104,6 +104,7 @@ return function(cfg, answer, policy_chunks)
     if not text then
       return nil, problem
     end
+    answer(cfg.py.track(path, text))
     return load_text(gsub(text, '^#[^\n]*', ''), '@' .. path, mode, chunk_env)
   end
   function env.dofile(path)

@@ -8,7 +8,7 @@
 ---| 'pre_init'         # before init; several handlers may register
 ---| 'init'             # configure and start
 ---| 'main'             # `run --script`: gets the arguments
----| 'validate_config'  # `check`; several handlers may register
+---| 'validate_config'  # `check`, and before a reload; several handlers may register
 ---| 'shutdown'         # the host stops; several handlers may register
 ---| 'audit_event'      # sees every event before it is recorded; `return false` drops it
 
@@ -114,8 +114,16 @@ function kumo.memoize(fn, options) end
 ---@param capacity integer entries, >= 1
 function kumo.set_lruttl_cache_capacity(name, capacity) end
 
---- Let caches with `invalidate_with_epoch` forget their results.
+--- Let caches with `invalidate_with_epoch` forget their results, and reload the policy if its files have changed.
 function kumo.bump_config_epoch() end
+
+--- Further files whose change reloads the policy. What it loads itself is watched without being named.
+---@param patterns string[] with `*`, `**` and `{a,b}`; replaces those given before
+function kumo.set_config_monitor_globs(patterns) end
+
+--- Files that match the patterns of kumo.set_config_monitor_globs now: absolute paths, sorted.
+---@return string[]
+function kumo.eval_config_monitor_globs() end
 
 --- No effect here: one runtime lives as long as the host.
 ---@param seconds number

@@ -26,7 +26,9 @@ from tests.support import event, events
 
 
 def ring(spec: RingSpec, **options: object) -> Ring:
-    return Ring(RealDisk(), SystemClock(), None, route_spec("/nowhere", ring=spec, **{"block_timeout_ns": 0, **options}))
+    return Ring(
+        RealDisk(), SystemClock(), None, route_spec("/nowhere", ring=spec, **{"block_timeout_ns": 0, **options})
+    )
 
 
 def content(r: Ring) -> bytes:

@@ -38,7 +38,9 @@ class Server:
         self.gate = threading.Event()
         self.gate.set()
         self._lock = threading.Lock()
-        self.listener = SocketListener(str(path), mode, Ingest(self._emit_many, SystemClock()), self.said.append)
+        self.listener = SocketListener(
+            str(path), mode, Ingest(self._emit_many, SystemClock()), SystemClock(), self.said.append
+        )
 
     def _emit_many(self, events: list[Event], patience_ns: int | None = None, /) -> list[bool]:
         assert self.gate.wait(20)
@@ -264,7 +266,7 @@ def test_more_connections_than_are_served_are_told_so(
         assert c.answer() == {"error": "too many connections, at most 2 are served", "retry_after": 1}
         assert a.ask(records(0, 1) + b"\n")["accepted"] == 1
         # One that says nothing for long makes room.
-        monkeypatch.setattr(unix, "_IDLE_S", 0.0)
+        monkeypatch.setattr(unix, "_IDLE_NS", 0)
         with client(path) as d:
             assert d.ask(records(1, 1) + b"\n")["accepted"] == 1
         assert b.answer() is None

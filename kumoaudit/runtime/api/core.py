@@ -31,7 +31,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
         event, args = _task(at, params)
         if host.validating:
             return
-        if not host.has(event):
+        if not (host.has(event) or host.handlers.places(event)):
             raise UsageError(
                 f"{at}: kumo.spawn_task: no handler is registered for '{event}'\n"
                 f"  register it with kumo.on('{event}', function(...) end)"

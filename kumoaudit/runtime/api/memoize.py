@@ -87,12 +87,10 @@ def exports(host: PolicyHost) -> dict[str, Export]:
         setter = host.builtin_caches.get(name)
         if setter:
             setter(count)
+            host.shared.cache_capacities[name] = count
         return name.encode(), count, setter is not None
-
-    def bump_config_epoch(at: str) -> None:
-        host.config_epoch += 1
 
     host.python[b"memoize_options"] = host.guard(memoize_options)
     host.python[b"cache_resize"] = host.guard(resize)
     host.python[b"epoch"] = host.guard(lambda: host.config_epoch)
-    return {"kumo.bump_config_epoch": Export(bump_config_epoch)}
+    return {}

@@ -21,6 +21,7 @@ from kumoaudit.runtime.parsers import PARSERS
 
 if TYPE_CHECKING:
     from kumoaudit.runtime.host import PolicyHost
+    from kumoaudit.runtime.tracked import Tracked
 
 _EXACT = 1 << 53
 
@@ -32,12 +33,16 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     for name in PARSERS:
         for kind in ("parse", "load"):
             call = f"kumo.serde.{name}_{kind}"
-            out[call] = Export(_reader(tables, name, call, is_file=kind == "load"), raw=True)
+            tracked = host.tracked if kind == "load" else None
+            out[call] = Export(_reader(tables, name, call, tracked), raw=True)
     host.python[b"serde_encode"] = host.guard(_encode)
     return out
 
 
-def _reader(tables: _Tables, name: str, call: str, *, is_file: bool) -> Callable[..., Any]:
+def _reader(tables: _Tables, name: str, call: str, tracked: Tracked | None) -> Callable[..., Any]:
+    """The function *call*; one that reads files (*tracked* is given) has them reload the policy when they change."""
+    is_file = tracked is not None
+
     def read(at: str, given: object = None, *rest: object) -> Any:
         if not isinstance(given, bytes) or rest:
             what = "one path" if is_file else "one text"
@@ -45,6 +50,8 @@ def _reader(tables: _Tables, name: str, call: str, *, is_file: bool) -> Callable
             raise UsageError(f"{at}: {call}: expected {what}, got {got}")
         raw = read_file(given, f"{at}: {call}: reading file") if is_file else given
         what = convert.text(given) if is_file else "the text"
+        if tracked is not None:
+            tracked.add(os.fsdecode(given), raw, PARSERS[name])
         try:
             return tables.of(PARSERS[name](raw))
         except ValueError as e:

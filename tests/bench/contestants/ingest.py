@@ -85,7 +85,7 @@ def over_socket(run: Run) -> dict[str, Any]:
     data.write_bytes(_lines(run))
     logs = pipeline(run.directory / "data")
     listener = SocketListener(
-        str(run.directory / "s"), 0o600, Ingest(logs.emit_many, SystemClock(), lambda: "bench"), print
+        str(run.directory / "s"), 0o600, Ingest(logs.emit_many, SystemClock(), lambda: "bench"), SystemClock(), print
     )
     listener.start()
     words = [sys.executable, "-c", _SENDER, str(run.directory / "s"), str(data)]
