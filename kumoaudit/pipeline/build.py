@@ -230,7 +230,7 @@ class Pipeline:
             self._ensure_default()
             in_order = self._in_order
         default = in_order[-1]
-        is_own = event.type in HOST_TYPES and event.kind in ("system", "admin")
+        is_own = event.kind == "system" and event.type in HOST_TYPES
         meant = took = lost = False
         refused = ""
         encoder: PythonEncoder | None = None
@@ -287,6 +287,15 @@ class Pipeline:
             self.emit(host_event(self.clock, self.node, kind, description, detail))
         except RecordRefused as e:
             self.say(f"{kind} could not be recorded: {e}")
+
+    def admin(self, kind: str, description: str, detail: dict[str, object], user: str | None = None) -> None:
+        """Record what somebody let the host do (an `admin_...` type): in the default log and in each that claims it, as
+        soon as they have room. Any thread; never waits."""
+        if self.is_closing:
+            self.say(f"{kind} could not be recorded: {description}")  # the logs are closed, or about to be
+            return
+        event = host_event(self.clock, self.node, kind, description, detail, user=user)
+        self.housekeeping.announce(event, "", is_kept=True)
 
     def tell_others(self, event: Event, origin: str) -> None:
         """Give an event about log *origin* to the other logs: the default one and those that claim it."""
