@@ -256,14 +256,9 @@ class Daemon:
         return {"pid": os.getpid()}
 
     def _record_command(self, kind: str, command: str, peer: Peer) -> None:
-        pipeline = self.pipeline
         detail: dict[str, object] = {"command": command, "uid": peer.uid, "gid": peer.gid, "pid": peer.pid}
         text = f"{command} over the control socket by uid {peer.uid}, pid {peer.pid}"
-        event = host_event(pipeline.clock, pipeline.node, kind, text, detail, user=user_name(peer.uid))
-        if pipeline.is_closing:
-            say(f"{kind} could not be recorded: {text}")  # the logs are closed, or about to be
-        else:
-            pipeline.housekeeping.announce(event, "", is_kept=True)
+        self.pipeline.admin(kind, text, detail, user_name(peer.uid))
 
     # -- the end ------------------------------------------------------------------------------------------------
 

@@ -32,8 +32,6 @@ from kumoaudit.segments.registry import read_registry
 DEFAULT_LOG = "log"
 RESERVED = frozenset({DEFAULT_LOG, "spool"})
 NOBODY: Predicate = AnyOf(())
-# Kinds of the host's records about itself; others of these kinds come from dialects.
-_OWN_KINDS = frozenset({"system", "admin"})
 
 STOP_TIMEOUT_S = 10.0
 _IN_MEMORY = ("tmpfs", "ramfs")
@@ -201,7 +199,7 @@ class Pipeline:
         """
         if not event.node:
             event = replace(event, node=self.node)
-        logs = (self._all if event.kind not in _OWN_KINDS else None) or self._logs_for(event)
+        logs = (self._all if event.kind != "system" else None) or self._logs_for(event)
         took = False
         refused = ""
         encoder: PythonEncoder | None = None
@@ -306,7 +304,7 @@ class Pipeline:
     def _logs_for_many(self, events: Sequence[Event]) -> dict[Route, Sequence[int]]:
         """Each log that records some of *events*, and the indices of these."""
         logs = self._all
-        if logs is not None and _OWN_KINDS.isdisjoint({e.kind for e in events}):
+        if logs is not None and "system" not in {e.kind for e in events}:
             return {route: range(len(events)) for route in logs} if events else {}
         wanted: dict[Route, list[int]] = {}
         for i, event in enumerate(events):
@@ -340,6 +338,15 @@ class Pipeline:
             self.emit(host_event(self.clock, self.node, kind, description, detail))
         except RecordRefused as e:
             self.say(f"{kind} could not be recorded: {e}")
+
+    def admin(self, kind: str, description: str, detail: dict[str, object], user: str | None = None) -> None:
+        """Record what somebody let the host do (an `admin_...` type): in the default log and in each that claims it, as
+        soon as they have room. Any thread; never waits."""
+        if self.is_closing:
+            self.say(f"{kind} could not be recorded: {description}")  # the logs are closed, or about to be
+            return
+        event = host_event(self.clock, self.node, kind, description, detail, user=user)
+        self.housekeeping.announce(event, "", is_kept=True)
 
     def tell_others(self, event: Event, origin: str) -> None:
         """Give an event about log *origin* to the other logs: the default one and those that claim it."""
@@ -421,4 +428,4 @@ class Pipeline:
 
 def _is_own(event: Event) -> bool:
     """Whether *event* is a record about the host itself."""
-    return event.kind in _OWN_KINDS and event.type in HOST_TYPES
+    return event.kind == "system" and event.type in HOST_TYPES
