@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -28,7 +28,9 @@ from kumoaudit.runtime.handlers import Handlers
 from kumoaudit.runtime.literals import mark_known_fields
 from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
+from kumoaudit.runtime.refusals import Refusals
 from kumoaudit.runtime.timers import Timers
+from kumoaudit.segments.place import place_problem
 
 API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics")
 LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
@@ -81,7 +83,8 @@ class PolicyHost:
         self.configured: dict[str, str] = {}
         """Sections that may be set once -> the place that did."""
         self.validated: list[RouteSpec] = []
-        """The logs that a validation would have opened."""
+        """The logs that would have been opened, but for a validation or an earlier problem."""
+        self.refusals = Refusals(self.sources, self.handlers)
         self.log_filter = LogFilter.from_environment(os.environ, say)
         """Which of the policy's own diagnostic lines (kumo.log_*) are shown."""
         self.timers = Timers()
@@ -241,10 +244,23 @@ class PolicyHost:
         self.handlers.register(place, convert.text(event))
 
     def _print(self, line: bytes) -> None:
-        sys.stdout.write(convert.text(line) + "\n")
-        sys.stdout.flush()
+        if sys.stdout is None:
+            return
+        try:
+            sys.stdout.write(convert.text(line) + "\n")
+            sys.stdout.flush()
+        except OSError as e:
+            # Said once; what is printed from now on goes nowhere, also what is still buffered when the process ends.
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, sys.stdout.fileno())
+                os.close(nowhere)
+            if not isinstance(e, BrokenPipeError):  # a reader who has seen enough is no news
+                self.say(f"notice: print: standard output: {(e.strerror or str(e)).lower()}; it is not used any more")
 
     def _exit(self, code: float) -> None:
+        if self.refusals.found:
+            return  # the handler ends with its problems, as it would have without this call
         self.exit_code = int(code) & 0xFF
         self.stopping.set()
 
@@ -314,7 +330,9 @@ class PolicyHost:
                 yield
             except lupa.LuaError as e:
                 # Only what happens outside a coroutine comes this way: out of memory, an error in an error.
-                raise policy_error(self.sources, convert.text(str(e)) or "Lua ran out of memory") from None
+                text, _, traceback = convert.text(str(e)).partition("\nstack traceback:")
+                traceback = traceback and f"stack traceback:{traceback}"
+                raise policy_error(self.sources, text or "Lua ran out of memory", traceback=traceback) from None
             finally:
                 self.handlers.current.pop()
 
@@ -379,15 +397,12 @@ class PolicyHost:
 
     def open_log(self, spec: RouteSpec, call: str) -> None:
         """Open a configured log; in validation only look whether it would open. Raises ConfigError, StorageFault."""
-        if not self.validating:
+        # After a problem the host will not start: nothing more is opened for it.
+        if not self.validating and not self.refusals.found:
             self.pipeline.open_log(spec)
             return
-        for other in self.validated:
-            if other.name == spec.name:
-                what = f"log {spec.name!r} is configured already at {other.at}"
-                raise ConfigError([Problem(f"{spec.at}: {call}", what, "give each log a name of its own")])
-        self.pipeline.check(spec)
-        if problem := place_problem(spec.path):
+        self.pipeline.check(spec, self.validated)
+        if problem := place_problem(self.pipeline.disk, spec.path):
             raise ConfigError([Problem(f"{spec.at}: {call}", *problem)])
         self.validated.append(spec)
 
@@ -403,10 +418,11 @@ class PolicyHost:
 
     @contextmanager
     def configuring(self, event: str) -> Iterator[None]:
-        """While this lasts, the policy may configure."""
+        """While this lasts, the policy may configure. Raises ConfigError at the end, with all that was refused."""
         self.phase, self._config_thread = event, threading.get_ident()
         try:
-            yield
+            with self.refusals.told(event):
+                yield
         finally:
             self.phase = ""
 
@@ -416,23 +432,6 @@ def lua_directory() -> Path:
     package = Path(__file__).resolve().parent.parent
     installed = package / "_lua"
     return installed if installed.is_dir() else package.parent / "lua"
-
-
-def place_problem(path: str) -> tuple[str, str] | None:
-    """Why a directory could not be used for a log, and what to do, or None; nothing is made."""
-    at = path
-    while at and not os.path.exists(at):
-        at = os.path.dirname(at)
-    if not at:
-        return None
-    if not os.path.isdir(at):
-        return f"{at} is not a directory", "choose another path"
-    if not os.access(at, os.W_OK | os.X_OK):
-        return (
-            f"{at} is not writable for uid {os.geteuid()}",
-            "choose another directory or give the user write permission",
-        )
-    return None
 
 
 def _most_arguments(function: Callable[..., Any]) -> float:
