@@ -164,14 +164,16 @@ def test_threads_that_need_the_hook_take_turns_and_lose_nothing(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("wait", "slow"),
+    ("wait", "in_coroutine", "slow"),
     [
-        ("kumo.sleep(0.2)", "MASKED"),
+        ("kumo.sleep(0.2)", False, "MASKED"),
+        ("kumo.sleep(0.2)", True, "MASKED"),
         # A hook that yields has failed: its event is recorded as it was.
-        ("coroutine.yield()", "alice"),
+        ("coroutine.yield()", False, "alice"),
+        ("coroutine.yield()", True, "alice"),
     ],
 )
-def test_no_event_slips_past_a_hook_that_waits(tmp_path: Path, wait: str, slow: str) -> None:
+def test_no_event_slips_past_a_hook_that_waits(tmp_path: Path, wait: str, in_coroutine: bool, slow: str) -> None:
     ran = run_policy(
         tmp_path,
         f"""
@@ -180,7 +182,8 @@ def test_no_event_slips_past_a_hook_that_waits(tmp_path: Path, wait: str, slow: 
           ev.user = 'MASKED'
         end)
         kumo.on('slow', function()
-          coroutine.wrap(function() audit.log {{ description = 'slow', user = 'alice' }} end)()
+          local function record() audit.log {{ description = 'slow', user = 'alice' }} end
+          if {str(in_coroutine).lower()} then coroutine.wrap(record)() else record() end
         end)
         kumo.on('fast', function() kumo.sleep(0.05) audit.log {{ description = 'fast', user = 'bob' }} end)
         kumo.on('init', function()
