@@ -23,6 +23,7 @@ from kumoaudit import __version__
 from kumoaudit.core.clock import Deadline, SystemClock
 from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
 from kumoaudit.core.predicate import to_text
+from kumoaudit.core.text import printable_lines
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.pipeline.notices import host_event
 from kumoaudit.pipeline.state import liveness
@@ -42,9 +43,9 @@ _LISTENERS_STOP_S = 5.0
 
 
 def say(text: str) -> None:
-    """A message for the operator, on standard error."""
+    """A message for the operator, on standard error; what it quotes of events and policy acts on no terminal."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable_lines(text) + "\n")
         sys.stderr.flush()
     except (BrokenPipeError, ValueError):
         pass  # nobody reads; the records are what counts

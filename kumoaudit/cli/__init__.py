@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from kumoaudit.core.errors import KumoauditError
+from kumoaudit.core.text import printable_lines
 
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
@@ -132,7 +133,7 @@ def _tell(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     try:
-        print(message, file=sys.stderr)
+        print(printable_lines(message), file=sys.stderr)
     except BrokenPipeError:
         pass  # nobody listens; the exit code still tells
 

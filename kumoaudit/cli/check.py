@@ -8,6 +8,7 @@ import click
 
 from kumoaudit.cli.help import HelpfulCommand, option
 from kumoaudit.core.errors import KumoauditError, UsageError
+from kumoaudit.core.text import printable_lines
 from kumoaudit.query.logs import data_dir_of
 
 _EXAMPLES = (
@@ -31,7 +32,7 @@ def command(policy: str, data_dir: str | None) -> int:
     from kumoaudit.segments.disk import RealDisk
 
     def say(text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(printable_lines(text), err=True)
 
     pipeline = Pipeline(data_dir_of(data_dir, os.environ)[0], os.uname().nodename, RealDisk(), SystemClock(), say)
     host = PolicyHost(policy, pipeline, say, validating=True)
@@ -39,15 +40,18 @@ def command(policy: str, data_dir: str | None) -> int:
     try:
         host.load()
     except KumoauditError as e:
-        raise UsageError(str(e)) from None
+        if host.exit_code is None:
+            raise UsageError(str(e)) from None
     for event in ("pre_init", "init", "validate_config"):
-        if not host.has(event):
+        if not host.has(event) or host.exit_code is not None:
             continue
         try:
             with host.configuring(event):
                 host.call(event)
         except KumoauditError as e:
-            problems.append(e)
+            # os.exit leaves a handler as an error does, but is none.
+            if host.exit_code is None:
+                problems.append(e)
     for notice in host.handlers.notices:
         say(f"notice: {notice}")
     for spec in host.validated:
@@ -62,5 +66,9 @@ def command(policy: str, data_dir: str | None) -> int:
         return max(p.exit_code for p in problems)
     if host.validation_has_failed:
         return 1
+    if host.exit_code is not None:
+        say(f"notice: {policy}: the policy ended the host with os.exit({host.exit_code}); what follows was not checked")
+        if host.exit_code:
+            return host.exit_code
     click.echo(f"{policy}: no problems found")
     return 0

@@ -43,11 +43,12 @@ class UsageError(KumoauditError):
 
 
 class ConfigError(UsageError):
-    """All problems of one configuration at once; never raised with none."""
+    """All problems of one configuration at once; never raised with none. *text* is the message, where lines of the
+    policy are shown with it."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], text: str = "") -> None:
         self.problems: Sequence[Problem] = tuple(problems)
-        super().__init__("\n".join(p.text() for p in self.problems))
+        super().__init__(text or "\n".join(p.text() for p in self.problems))
 
 
 class PolicyError(UsageError):

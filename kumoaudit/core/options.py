@@ -21,20 +21,18 @@ Parser = Callable[[Any], Any]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def read_options(options: type[T], values: object, at: str, *, ignore: tuple[str, ...] = ()) -> T:
+def read_options(options: type[T], values: object, at: str) -> T:
     """The struct of *values*. *at* goes before every problem (`policy.lua:3: kumo.aaa.configure_acct_log`).
 
     Raises ConfigError with all problems: unknown keys, missing ones, and each value that its parser refuses.
     """
-    parsed, problems = collect_options(options, values, at, ignore=ignore)
+    parsed, problems = collect_options(options, values, at)
     if problems or parsed is None:
         raise ConfigError(problems)
     return parsed
 
 
-def collect_options(
-    options: type[T], values: object, at: str, *, ignore: tuple[str, ...] = ()
-) -> tuple[T | None, list[Problem]]:
+def collect_options(options: type[T], values: object, at: str) -> tuple[T | None, list[Problem]]:
     """As `read_options`, but the problems are returned, so that several tables can be reported together."""
     if isinstance(values, list) and not values:
         values = {}
@@ -44,8 +42,6 @@ def collect_options(
     problems = []
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ignore:
-            continue
         if name not in parsers:
             problems.append(Problem(at, f"unknown option {name!r}", _suggest(name, list(parsers))))
         elif value is not None:
@@ -118,8 +114,12 @@ def _named(parser: Parser, about: str) -> Parser:
     return parser
 
 
+# Above this a number of Lua does not hold every whole number, and a ring's header (64 bits) soon none.
+_MOST = 1 << 53
+
+
 def whole(low: int, high: int | None = None, unit: str = "") -> Parser:
-    """A whole number in a range; Lua's 3.0 counts, 1.5 does not."""
+    """A whole number in a range, 2^53 at most; Lua's 3.0 counts, 1.5 does not."""
     span = f"from {low} to {high}" if high is not None else f">= {low}"
     about = f"a whole number {unit + ' ' if unit else ''}{span}"
 
@@ -129,6 +129,8 @@ def whole(low: int, high: int | None = None, unit: str = "") -> Parser:
             raise ValueError(f"expected {about}, got {kind(value)}{fix}")
         if value < low or (high is not None and value > high):
             raise ValueError(f"expected {about}, got {int(value)}")
+        if value > _MOST:
+            raise ValueError(f"expected {about} and at most {_MOST}, got {int(value)}")
         return int(value)
 
     return _named(parse, about)
@@ -163,6 +165,18 @@ def duration(value: Any) -> int:
     if type(value) is not str and (isinstance(value, (bool, str)) or not isinstance(value, (int, float))):
         raise ValueError(f"expected a duration such as '5 minutes', '1h30m' or a number of seconds, got {kind(value)}")
     return parse_duration_ns(value)
+
+
+def duration_of_at_least(low_ns: int, shown: str) -> Parser:
+    """A duration with a lower limit; *shown* is the limit as people write it."""
+
+    def parse(value: Any) -> int:
+        found = duration(value)
+        if found < low_ns:
+            raise ValueError(f"expected at least {shown}, got {kind(value)}")
+        return found
+
+    return _named(parse, f"{duration.__doc__}, at least {shown}")
 
 
 def free(value: Any) -> Any:

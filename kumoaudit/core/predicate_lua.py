@@ -89,7 +89,8 @@ class LuaPredicate:
         if field in ("id", "time", "seq"):
             raise NotInLua(f"a test of {field}")
         name = self._fields[field]
-        absent = [f"{name} == nil"] if "" in values else []
+        # A description that is absent is the empty text in Lua.
+        absent = [f"{name} == nil", f'{name} == ""'] if "" in values else []
         given = [v for v in values if v]
         if len(given) > 3:
             self.sets.append("{" + ", ".join(f"[{lua_string(v)}] = true" for v in given) + "}")

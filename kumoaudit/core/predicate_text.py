@@ -25,7 +25,7 @@ from kumoaudit.core.predicate import (
     Predicate,
     glob_parts,
 )
-from kumoaudit.core.timetext import parse_when, rfc3339
+from kumoaudit.core.timetext import NS, parse_when, rfc3339
 
 _MAX_DEPTH = 100
 _TOKEN = re.compile(
@@ -49,7 +49,8 @@ def parse_predicate(text: str, *, now_ns: int = 0, allow_seq: bool = True) -> Pr
     """Read a predicate (interface section 6). An empty text is every event.
 
     *now_ns* is what ages such as `time > 1h` count from. With `allow_seq=False` (a log's filter) `seq` is refused: a
-    record has its number only once it is written. Raises PredicateError that shows the place.
+    record has its number only once it is written; so are ages, `now`, `today` and `yesterday`: a filter stays as it was
+    read, also when its day is over. Raises PredicateError that shows the place.
     """
     return _Parser(text, now_ns, allow_seq).parse()
 
@@ -62,14 +63,16 @@ def predicate_from_table(table: Mapping[str, object], *, allow_seq: bool = False
         if not values or any(isinstance(v, (dict, list)) or v is None for v in values):
             raise PredicateError(f"where.{field}: expected a value or a list of values")
         name = _field_name(field, f"where.{field}", allow_seq)
-        tests = [_equal(name, str(v) if not isinstance(v, bool) else str(v).lower(), 0, "") for v in values]
+        now_ns = 0 if allow_seq else None
+        tests = [_equal(name, str(v) if not isinstance(v, bool) else str(v).lower(), now_ns, "") for v in values]
         terms.append(_any(tests))
     return _all(terms)
 
 
 class _Parser:
     def __init__(self, text: str, now_ns: int, allow_seq: bool) -> None:
-        self.text, self.now_ns, self.allow_seq = text, now_ns, allow_seq
+        self.text, self.allow_seq = text, allow_seq
+        self.now_ns = now_ns if allow_seq else None
         self.tokens = self._split()
         self.i = 0
         self.depth = 0
@@ -246,14 +249,22 @@ def _closed_value(field: str, value: str) -> str:
     raise PredicateError(f"unknown {field} {value!r}\n  {guess}values: {' '.join(CLOSED[field])}")
 
 
-def _time(value: str, now_ns: int) -> int:
+def _time(value: str, now_ns: int | None) -> int:
+    """A point in time; with *now_ns* None only one that is the same whenever it is read."""
     try:
-        return parse_when(value, now_ns)
+        found = parse_when(value, now_ns or 0)
+        is_relative = now_ns is None and parse_when(value, 400 * 86_400 * NS) != found
     except Exception as e:  # noqa: BLE001 - any refusal of the time becomes a refusal of the predicate
         raise PredicateError(str(e)) from None
+    if is_relative:
+        raise PredicateError(
+            f"{value!r} counts from now, and the filter of a log is read once\n"
+            "  write a point in time: 2026-11-20, '2026-11-20 08:41' or an RFC 3339 time"
+        )
+    return found
 
 
-def _equal(field: str, value: str, now_ns: int, _: str) -> Predicate:
+def _equal(field: str, value: str, now_ns: int | None, _: str) -> Predicate:
     parts = glob_parts(value)
     if field in CLOSED and len(parts) == 1 and value:
         return FieldIn(field, (_closed_value(field, value),))
@@ -271,7 +282,7 @@ def _equal(field: str, value: str, now_ns: int, _: str) -> Predicate:
     return Glob(field, value)
 
 
-def _ordered(field: str, op: str, value: str, now_ns: int) -> Predicate:
+def _ordered(field: str, op: str, value: str, now_ns: int | None) -> Predicate:
     if field == "severity":
         return Compare(field, op, _closed_value(field, value))
     if field == "time":

@@ -57,4 +57,9 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda m: _ESCAPES.get(m[0]) or f"\\u{ord(m[0]):04x}", text)
 
 
+def printable_lines(text: str) -> str:
+    """A message of several lines for a terminal: its line ends stay, tabs become spaces, the rest as `printable`."""
+    return "\n".join(printable(line.expandtabs(8)) for line in text.split("\n"))
+
+
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\x1b"}

@@ -69,8 +69,30 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`kumo.audit.configure_host{...}`: what holds for the whole host."""
 
     node: Annotated[str | None, o.text] = None
-    handler_timeout: Annotated[int, o.duration] = 10_000_000_000
+    # With less the watchdog would end a host whose handlers are only slow.
+    handler_timeout: Annotated[int, o.duration_of_at_least(100_000_000, "100ms")] = 10_000_000_000
     max_event_size: Annotated[int, o.whole(1024, 1 << 20, "of bytes")] = 1 << 20
+
+
+# Options that say how a file is written.
+_OF_FILES = (
+    "path",
+    "max_file_size",
+    "max_segment_duration",
+    "compression_level",
+    "compression_window",
+    "compression_threads",
+    "durability",
+)
+
+
+def _meaningless(config: object, at: str) -> list[Problem]:
+    """What was given to a log that writes no file."""
+    if not isinstance(config, Mapping) or config.get("to") != "devnull":
+        return []
+    given = [name for name in _OF_FILES if config.get(name) is not None]
+    log = f"log {config.get('name')!r}"
+    return [Problem(at, f"{log}: {option!r} has no meaning with to = 'devnull'", "remove it") for option in given]
 
 
 class NativeDialect:
@@ -83,13 +105,12 @@ class NativeDialect:
 
     def translate(self, config: Mapping[str, object], at: str) -> tuple[RouteSpec, ...]:
         """Raises ConfigError with every problem of the table."""
-        opt = o.read_options(
+        opt, problems = o.collect_options(
             LogOptions, config, f"{at}: kumo.audit.configure_log" if at else "kumo.audit.configure_log"
         )
-        if opt.to == "devnull" and opt.path:
-            raise ConfigError(
-                [Problem(at, f"log {opt.name!r}: 'path' has no meaning with to = 'devnull'", "remove it")]
-            )
+        problems += _meaningless(config, at)
+        if problems or opt is None:
+            raise ConfigError(problems)
         directory = os.path.abspath(opt.path or os.path.join(self._data_dir, opt.name)) if opt.to == "segments" else ""
         spec = RouteSpec(
             name=opt.name,

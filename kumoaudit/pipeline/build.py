@@ -30,7 +30,8 @@ from kumoaudit.segments.lock import DirectoryLock
 from kumoaudit.segments.registry import read_registry
 
 DEFAULT_LOG = "log"
-RESERVED = frozenset({DEFAULT_LOG, "spool"})
+# What lies in the data directory beside the directories of the logs.
+RESERVED = frozenset({DEFAULT_LOG, "spool", "lock", "logs.json", "logs.json.new", "control.sock"})
 NOBODY: Predicate = AnyOf(())
 
 STOP_TIMEOUT_S = 10.0
@@ -80,18 +81,25 @@ class Pipeline:
 
     # -- configuration ------------------------------------------------------------------------------------------
 
-    def check(self, spec: RouteSpec) -> None:
-        """Refuse a log whose name or place is taken. Raises ConfigError that names the first place."""
+    def check(self, spec: RouteSpec, others: Sequence[RouteSpec] = ()) -> None:
+        """Refuse a log whose name or place is taken, by an open log or one of *others*, which would be open by now.
+
+        Raises ConfigError that names the first place.
+        """
         if spec.name in RESERVED:
             raise ConfigError(
                 [Problem(spec.at, f"the log name {spec.name!r} is the host's own", "choose another name")]
             )
-        for route in self.routes:
-            other = route.spec
+        directory, name = os.path.split(os.path.realpath(spec.path))
+        if spec.path and name in RESERVED and directory == os.path.realpath(self.data_dir):
+            what = "the place of the default log" if name == DEFAULT_LOG else "the host's own"
+            fix = "give each log a directory of its own"
+            raise ConfigError([Problem(spec.at, f"log {spec.name!r}: {spec.path} is {what}", fix)])
+        for other in (*(r.spec for r in self.routes), *others):
             if other.name == spec.name:
                 fix = "give each log a name of its own"
                 raise ConfigError([Problem(spec.at, f"log {spec.name!r} is configured already at {other.at}", fix)])
-            if other.path and other.path == spec.path:
+            if spec.path and other.path and os.path.realpath(other.path) == os.path.realpath(spec.path):
                 fix = "give each log a directory of its own"
                 raise ConfigError(
                     [Problem(spec.at, f"{spec.path} is already the place of log {other.name!r} ({other.at})", fix)]

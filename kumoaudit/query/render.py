@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import orjson
 
 from kumoaudit.core.event import Event
-from kumoaudit.core.text import printable
+from kumoaudit.core.text import decode, printable
 from kumoaudit.core.timetext import NS, rfc3339
 from kumoaudit.formats.native import ROW_FIELDS, row
 from kumoaudit.query.engine import Answer
@@ -54,7 +54,7 @@ def renderer(name: FormatName, out: Output, *, is_terminal: bool) -> Renderer:
             shown = printable if is_terminal else str
             return Lines(out, lambda answer: csv_line(answer, shown), head=_csv_text(ROW_FIELDS))
         case "raw":
-            return Lines(out, lambda answer: answer.line.removesuffix(b"\r") + b"\n")
+            return Lines(out, raw_line_for_terminal if is_terminal else raw_line)
 
 
 class Lines:
@@ -77,6 +77,16 @@ def json_line(answer: Answer) -> bytes:
     characters stand as `\\u` escapes, which every JSON reader turns back."""
     text = orjson.dumps(row(answer.event, answer.seq or None)).decode()
     return printable(text).encode() + b"\n"
+
+
+def raw_line(answer: Answer) -> bytes:
+    """The line as it is stored."""
+    return answer.line.removesuffix(b"\r") + b"\n"
+
+
+def raw_line_for_terminal(answer: Answer) -> bytes:
+    """The stored line with every control, bidi override and bad byte as a visible escape."""
+    return printable(decode(answer.line.removesuffix(b"\r"))).encode() + b"\n"
 
 
 def csv_line(answer: Answer, shown: Callable[[str], str] = str) -> bytes:

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -28,6 +28,7 @@ from kumoaudit.runtime.gate import Gate
 from kumoaudit.runtime.handlers import Handlers
 from kumoaudit.runtime.literals import mark_known_fields
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
+from kumoaudit.runtime.refusals import Refusals
 from kumoaudit.runtime.shared import HostState, Shared
 from kumoaudit.runtime.tracked import Tracked, digest_of
 from kumoaudit.segments.place import place_problem
@@ -108,7 +109,8 @@ class PolicyHost(Shared):
         self.tracked = Tracked(self.shared.watch_changed)
         """Further files that it was made from: a change of one reloads the policy."""
         self.validated: list[RouteSpec] = []
-        """The logs that a validation would have opened."""
+        """The logs that would have been opened, but for a validation or an earlier problem."""
+        self.refusals = Refusals(self.sources, self.handlers)
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
         """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
         self.progress = 0
@@ -277,12 +279,25 @@ class PolicyHost(Shared):
         self.handlers.register(place, convert.text(event))
 
     def _print(self, line: bytes) -> None:
-        sys.stdout.write(convert.text(line) + "\n")
-        sys.stdout.flush()
+        if sys.stdout is None:
+            return
+        try:
+            sys.stdout.write(convert.text(line) + "\n")
+            sys.stdout.flush()
+        except OSError as e:
+            # Said once; what is printed from now on goes nowhere, also what is still buffered when the process ends.
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, sys.stdout.fileno())
+                os.close(nowhere)
+            if not isinstance(e, BrokenPipeError):  # a reader who has seen enough is no news
+                self.say(f"notice: print: standard output: {(e.strerror or str(e)).lower()}; it is not used any more")
 
     def _exit(self, code: float) -> None:
         if self.is_candidate:
             raise UsageError(f"{self.place_of(b'')}: os.exit was called while the policy was tried; it is refused")
+        if self.refusals.found:
+            return  # the handler ends with its problems, as it would have without this call
         self.exit_code = int(code) & 0xFF
         self.stopping.set()
 
@@ -373,7 +388,9 @@ class PolicyHost(Shared):
                 yield
             except lupa.LuaError as e:
                 # Only what happens outside a coroutine comes this way: out of memory, an error in an error.
-                raise policy_error(self.sources, convert.text(str(e)) or "Lua ran out of memory") from None
+                text, _, traceback = convert.text(str(e)).partition("\nstack traceback:")
+                traceback = traceback and f"stack traceback:{traceback}"
+                raise policy_error(self.sources, text or "Lua ran out of memory", traceback=traceback) from None
             finally:
                 self.handlers.current.pop()
 
@@ -506,14 +523,11 @@ class PolicyHost(Shared):
 
     def open_log(self, spec: RouteSpec, call: str) -> None:
         """Open a configured log; in validation only look whether it would open. Raises ConfigError, StorageFault."""
-        if not self.validating:
+        # After a problem the host will not start: nothing more is opened for it.
+        if not self.validating and not self.refusals.found:
             self.pipeline.open_log(spec)
             return
-        for other in self.validated:
-            if other.name == spec.name:
-                what = f"log {spec.name!r} is configured already at {other.at}"
-                raise ConfigError([Problem(f"{spec.at}: {call}", what, "give each log a name of its own")])
-        self.pipeline.check(spec)
+        self.pipeline.check(spec, self.validated)
         if problem := place_problem(self.pipeline.disk, spec.path):
             raise ConfigError([Problem(f"{spec.at}: {call}", *problem)])
         self.validated.append(spec)
@@ -543,10 +557,11 @@ class PolicyHost(Shared):
 
     @contextmanager
     def configuring(self, event: str) -> Iterator[None]:
-        """While this lasts, the policy may configure."""
+        """While this lasts, the policy may configure. Raises ConfigError at the end, with all that was refused."""
         self.phase, self._config_thread = event, threading.get_ident()
         try:
-            yield
+            with self.refusals.told(event):
+                yield
         finally:
             self.phase = ""
 

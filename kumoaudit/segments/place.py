@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 import msgspec
 
@@ -100,22 +101,45 @@ def missing_directories(disk: Disk, directory: str) -> list[str]:
 
 def check_directory(disk: Disk, directory: str) -> None:
     """Make *directory* if it is missing. Raises OSError; StorageFault when somebody else could swap files in it."""
+    problem = safety_problem(disk, directory)
+    if not problem:
+        disk.makedirs(directory)
+        problem = safety_problem(disk, directory)
+    if problem:
+        what, fix = problem
+        raise StorageFault(f"{what}\n  {fix}")
+
+
+def safety_problem(disk: Disk, directory: str) -> tuple[str, str] | None:
+    """Why somebody else could swap files in *directory*, and what to do; None when nobody can or there is none.
+
+    Makes nothing. Raises OSError.
+    """
     if _is_link(disk, directory):
-        raise StorageFault(
-            f"log_dir {directory} is a symbolic link\n  give the real path: {os.path.realpath(directory)}"
-        )
-    disk.makedirs(directory)
-    st = disk.stat(directory)
+        return f"log_dir {directory} is a symbolic link", f"give the real path: {os.path.realpath(directory)}"
+    try:
+        st = disk.stat(directory)
+    except FileNotFoundError:
+        return None
+    mode = f"{stat.S_IMODE(st.st_mode):04o}"
     if st.st_uid not in (0, os.geteuid()) and st.st_mode & 0o022:
-        mode = f"{st.st_mode & 0o777:04o}"
-        raise StorageFault(
-            f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {mode})\n"
-            "  take the write permission from group and others, or choose another directory"
+        return (
+            f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {mode})",
+            "take the write permission from group and others, or choose another directory",
         )
+    if st.st_mode & 0o002 and not st.st_mode & stat.S_ISVTX:
+        return (
+            f"log_dir {directory} is writable for everybody (mode {mode})",
+            "take the write permission from others (chmod o-w), or choose another directory",
+        )
+    return None
 
 
 def place_problem(disk: Disk, path: str) -> tuple[str, str] | None:
     """Why a directory could not be used for a log, and what to do, or None; nothing is made."""
+    with suppress(OSError):  # what cannot be looked at is named below
+        if path and (problem := safety_problem(disk, path)):
+            return problem
     at = path
     while not is_directory(disk, at):
         if disk.access(at, os.F_OK):

@@ -8,6 +8,7 @@ local predicate = require 'kumoaudit.predicate'
 local type, next, select, tostring, error, pcall = type, next, select, tostring, error, pcall
 local setmetatable, unpack = setmetatable, unpack
 local format, match = string.format, string.match
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local rank = predicate.rank
 local string_of = require('ffi').string
 local copy = require('ffi').copy
@@ -277,51 +278,80 @@ return function(py, where)
 
   -- The hook `audit_event` ------------------------------------------------------------------------------------
 
-  local text_fields = { 'user', 'peer', 'session_type', 'module', 'tag' }
   local fixed = { 'id', 'time', 'kind', 'node' }
   local known = {
     id = true, time = true, kind = true, node = true, type = true, severity = true, user = true, peer = true,
     session_type = true, module = true, tag = true, description = true,
   }
 
-  -- What the hook made of an event: true when the ten-field path can take it, else false; or nil and what is wrong.
+  -- What the hook made of an event: true and its fields when the ten-field path can take it, else false and the event
+  -- as JSON; or nil and what is wrong. Each field is read once: metamethods of the policy's may answer otherwise later,
+  -- or raise.
   local function verdict(ev, was)
     for i = 1, #fixed do
       if ev[fixed[i]] ~= was[fixed[i]] then
         return nil, format("audit_event: '%s' cannot be changed", fixed[i])
       end
     end
-    for i = 1, #text_fields do
-      local v = ev[text_fields[i]]
-      if v ~= nil and type(v) ~= 'string' then
-        return nil, format("audit_event: field '%s' must be a string", text_fields[i])
-      end
+    local peer, session_type, module, user, tag = ev.peer, ev.session_type, ev.module, ev.user, ev.tag
+    local severity, etype, description = ev.severity, ev.type, ev.description
+    local bad = user ~= nil and type(user) ~= 'string' and 'user' or peer ~= nil and type(peer) ~= 'string' and 'peer'
+      or session_type ~= nil and type(session_type) ~= 'string' and 'session_type'
+      or module ~= nil and type(module) ~= 'string' and 'module' or tag ~= nil and type(tag) ~= 'string' and 'tag'
+      or type(description) ~= 'string' and 'description' or type(etype) ~= 'string' and 'type'
+    if bad then
+      return nil, format("audit_event: field '%s' must be a string", bad)
     end
-    if type(ev.description) ~= 'string' then
-      return nil, "audit_event: field 'description' must be a string"
+    if rank[severity] == nil then
+      return nil, format("audit_event: unknown severity '%s', expected VERBOSE, INFO, WARNING or ALARM", tostring(severity))
     end
-    if rank[ev.severity] == nil then
-      return nil, format("audit_event: unknown severity '%s', expected VERBOSE, INFO, WARNING or ALARM", tostring(ev.severity))
-    end
-    if ev.type ~= was.type then
-      if type(ev.type) ~= 'string' then
-        return nil, "audit_event: field 'type' must be a string"
-      end
-      local ok, problem = pcall(accept, 'audit_event', ev.type)
+    if etype ~= was.type then
+      local ok, problem = pcall(accept, 'audit_event', etype)
       if not ok then
         return nil, problem
       end
     end
     for k in next, ev do
       if not known[k] then
-        return false
+        return false, pack.value(ev)
       end
     end
-    return true
+    return true, severity, peer, session_type, module, user, etype, tag, description
   end
 
+  -- The text of an error value; a `__pack` of the policy's may raise in its turn.
   local function message_of(e)
-    return type(e) == 'string' and e or 'error object: ' .. pack.value(e)
+    if type(e) == 'string' then
+      return e
+    end
+    local ok, text = pcall(pack.value, e)
+    return 'error object: ' .. (ok and text or 'a ' .. type(e))
+  end
+
+  -- The hook runs in a coroutine of its own, which it cannot leave half-way: a sleep inside stops the whole runtime, and a
+  -- yield is an error. So no other task records while `in_hook` is set, and none slips past the hook.
+  local OURS = {}
+  local runner
+
+  local function run(fn, ev)
+    while true do
+      fn, ev = yield(OURS, pcall(fn, ev))
+    end
+  end
+
+  local function ran(resumed, mark, ok, answer)
+    in_hook = false
+    if resumed and mark == OURS then
+      return ok, answer
+    end
+    runner = nil
+    return false, 'audit_event: the handler cannot yield'
+  end
+
+  local function call_hook(ev)
+    in_hook = true
+    runner = runner or create(run)
+    return ran(resume(runner, hook, ev))
   end
 
   local direct
@@ -340,9 +370,7 @@ return function(py, where)
       id = id, time = was.time, kind = 'custom', node = was.node, type = etype, severity = severity, user = user,
       peer = peer, session_type = session_type, module = module, tag = tag, description = description,
     }
-    in_hook = true
-    local ok, answer = pcall(hook, ev)
-    in_hook = false
+    local ok, answer = call_hook(ev)
     local failed
     if not ok then
       failed = message_of(answer)
@@ -353,11 +381,13 @@ return function(py, where)
       if type(answer) == 'table' then
         ev = answer
       end
-      local is_plain, problem = verdict(ev, was)
-      if is_plain == nil then
-        failed = problem
+      local readable, is_plain, a, b, c, d, e, f, g, h = pcall(verdict, ev, was)
+      if not readable then
+        failed = message_of(is_plain)
+      elseif is_plain == nil then
+        failed = a
       elseif not is_plain then
-        local done, result = py.full_event(sec, ms, pack.value(ev))
+        local done, result = py.full_event(sec, ms, a)
         if not done then
           error(result, 0)
         end
@@ -366,8 +396,7 @@ return function(py, where)
         end
         failed = result[1]
       else
-        severity, peer, session_type, module = ev.severity, ev.peer, ev.session_type, ev.module
-        user, etype, tag, description = ev.user, ev.type, ev.tag, ev.description
+        severity, peer, session_type, module, user, etype, tag, description = a, b, c, d, e, f, g, h
       end
     end
     if failed then
@@ -401,15 +430,17 @@ return function(py, where)
     if in_hook or not hook then
       return 'keep'
     end
-    in_hook = true
-    local ok, answer = pcall(hook, ev)
-    in_hook = false
+    local ok, answer = call_hook(ev)
     if not ok then
       return 'error', message_of(answer)
     elseif answer == false then
       return 'drop'
     end
-    return 'change', pack.value(type(answer) == 'table' and answer or ev)
+    local packed, text = pcall(pack.value, type(answer) == 'table' and answer or ev)
+    if not packed then
+      return 'error', message_of(text)
+    end
+    return 'change', text
   end
 
   function host.set_node(name)

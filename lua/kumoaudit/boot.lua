@@ -214,7 +214,12 @@ local function settle(id, co, previous, ok, ...)
   end
   if status(co) == 'dead' then
     tasks[id] = nil
-    return 'done', pack.list(select('#', ...), ...)
+    -- A result may have a `__pack` that raises; outside the coroutine nobody would catch it.
+    local packed, results = pcall(pack.list, select('#', ...), ...)
+    if not packed then
+      return 'error', describe(results), '', ''
+    end
+    return 'done', results
   end
   return ...
 end

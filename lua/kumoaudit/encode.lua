@@ -5,7 +5,7 @@ local ffi = require 'ffi'
 local bit = require 'bit'
 
 local band, bor, bxor, bnot, rshift = bit.band, bit.bor, bit.bxor, bit.bnot, bit.rshift
-local copy, cast, fill = ffi.copy, ffi.cast, ffi.fill
+local copy, cast = ffi.copy, ffi.cast
 local format, date, tonumber, error = string.format, os.date, tonumber, error
 
 ffi.cdef [[
@@ -210,7 +210,7 @@ function encode.escaped(s)
   return ffi.string(b, put(b, s, 0))
 end
 
--- Random bits from the kernel, 32 KiB at a time; used words are wiped, a fork throws the batch away.
+-- Random bits from the kernel, 32 KiB at a time; used words are wiped.
 local WORDS = 8192
 local words, next_word = ffi.new('uint32_t[?]', WORDS), WORDS
 
@@ -234,11 +234,6 @@ local function random()
   words[next_word] = 0
   next_word = next_word + 1
   return bit.tobit(v)
-end
-
-function encode.forget_random()
-  next_word = WORDS
-  fill(words, WORDS * 4)
 end
 
 -- The id of the event in hand: 36 characters.

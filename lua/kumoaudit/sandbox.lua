@@ -55,14 +55,16 @@ return function(cfg, answer, policy_chunks)
     env.debug = {
       traceback = traceback,
       -- What a script asks for to name a place; functions, locals and the registry stay out of reach.
-      getinfo = function(a, b)
-        local level, what = a, b
+      getinfo = function(a, b, c)
+        if type(a) == 'thread' then
+          local what = gsub(c or 'nSl', '[^nSlu]', '')
+          return (getinfo(a, b, what))
+        end
+        local level, what = a, gsub(b or 'nSl', '[^nSlu]', '')
         if type(a) == 'number' then
           level = a + 1
         end
-        what = gsub(what or 'nSl', '[^nSlu]', '')
-        local info = getinfo(level, what) -- no tail call: it would take this function's own level away
-        return info
+        return (getinfo(level, what)) -- no tail call: it would take this function's own level away
       end,
     }
   end
@@ -171,7 +173,7 @@ return function(cfg, answer, policy_chunks)
 
   local BLOCKED = {
     ffi = true, jit = true, ['jit.util'] = true, ['jit.opt'] = true, python = true, lupa = true,
-    ['string.buffer'] = true, ['table.new'] = true, ['table.clear'] = true,
+    ['string.buffer'] = true, -- its `reserve` gives raw memory
   }
   local loading = {}
 
@@ -182,13 +184,13 @@ return function(cfg, answer, policy_chunks)
     if loaded[name] ~= nil then
       return loaded[name]
     end
-    if name == 'table.new' or name == 'table.clear' or name == 'string.buffer' or (cfg.trusted and BLOCKED[name]) then
+    if name == 'table.new' or name == 'table.clear' or (cfg.trusted and BLOCKED[name]) then
       loaded[name] = real_require(name)
       return loaded[name]
     end
     if BLOCKED[name] or find(name, '^kumoaudit[%./]') then
       error(format("require '%s': not available to a policy%s", name,
-        (name == 'ffi' or name == 'jit') and '; run with --trusted' or ''), 2)
+        (name == 'ffi' or name == 'jit' or name == 'string.buffer') and '; run with --trusted' or ''), 2)
     end
     if loading[name] then
       error(format("require '%s': the module requires itself", name), 2)

@@ -175,3 +175,18 @@ def test_a_filter_cannot_ask_for_a_number_that_is_not_there_yet() -> None:
         parse_predicate("seq > 5", allow_seq=False)
     with pytest.raises(PredicateError, match="seq"):
         predicate_from_table({"seq": 5})
+
+
+@pytest.mark.parametrize("value", ["1h", "2 days ago", "now", "today", "yesterday"])
+def test_a_filter_cannot_count_from_now(value: str) -> None:
+    """It is read once and would stay at that day."""
+    for text in (f"time > '{value}'", f"time = '{value}'", f"not time in ('{value}')"):
+        with pytest.raises(PredicateError) as refused:
+            parse_predicate(text, allow_seq=False)
+        assert f"'{value}' counts from now" in str(refused.value)
+        assert parse_predicate(text, now_ns=T0)
+
+
+@pytest.mark.parametrize("value", ["2026-11-20", "2026-11-20 08:41", "2026-11-20T08:41:02Z"])
+def test_a_filter_may_name_a_point_in_time(value: str) -> None:
+    assert parse_predicate(f"time > '{value}'", allow_seq=False) == parse_predicate(f"time > '{value}'", now_ns=T0)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kumoaudit.core.text import clean, clean_value, decode, printable
+from kumoaudit.core.text import clean, clean_value, decode, printable, printable_lines
 
 any_text = st.text(st.characters(), max_size=20)
 any_value = st.recursive(
@@ -79,3 +79,7 @@ def test_printable_text_holds_nothing_that_acts_on_a_terminal(text: str) -> None
 
 def test_ordinary_text_is_shown_as_it_is() -> None:
     assert printable("Zoë 東京 \U0001f600 [red]") == "Zoë 東京 \U0001f600 [red]"
+
+
+def test_a_message_keeps_its_lines_and_nothing_else_that_acts() -> None:
+    assert printable_lines("a\x1b[31m\n\tb\u202e\r") == "a\\x1b[31m\n        b\\u202e\\r"

@@ -23,9 +23,9 @@ from kumoaudit.pipeline.ring import Ring
 from kumoaudit.pipeline.route import Route
 from kumoaudit.pipeline.writer import RouteWriter
 from kumoaudit.segments.recover import torn_lines
-from kumoaudit.sinks.memory import MemorySink
 from tests.crash.support import Contents
 from tests.fakes import Announced, FakeClock, FaultyDisk, eventually, open_test_route, route_spec
+from tests.memory_sink import MemorySink
 from tests.support import event, stored
 
 _MEGABYTE = 1 << 20

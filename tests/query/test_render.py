@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from kumoaudit.core.event import Event
+from kumoaudit.core.text import printable
 from kumoaudit.formats.native import ROW_FIELDS, row
 from kumoaudit.query.engine import Answer
 from kumoaudit.query.render import Table, coverage_line, csv_line, json_line, renderer
@@ -165,3 +166,15 @@ def test_the_last_line_names_what_was_read_and_what_was_not() -> None:
         "3 records found; read 1 file of 1 log, 2026-09-21T14:13:20.000Z to 2026-09-21T14:13:21.000Z; "
         "12 lines could not be read (/a\\x1b at 4096: the frame is damaged); 1 gap recorded (type = audit_gap)"
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(any_events())
+def test_raw_lines_act_on_no_terminal(e: Event) -> None:
+    out = io.BytesIO()
+    hostile = Answer(LOG, 1, e, stored(e) + b"\xff\xc2\x9b31m \xe2\x80\xae")
+    renderer("raw", out, is_terminal=True).add(hostile)
+
+    shown = out.getvalue().decode()
+    assert shown.endswith("\\xff\\u009b31m \\u202e\n")
+    assert printable(shown[:-1]) == shown[:-1]

@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kumoaudit.core.event import Event
 from tests.policies import Inside, events_of, inside, rows, run_policy
 
@@ -159,3 +161,100 @@ def test_threads_that_need_the_hook_take_turns_and_lose_nothing(tmp_path: Path) 
 
     assert len({r["id"] for r in found}) == len(found) == 1200
     assert {r["tag"] for r in found} == {"seen"}
+
+
+@pytest.mark.parametrize(
+    ("wait", "in_coroutine", "slow"),
+    [
+        ("kumo.sleep(0.2)", False, "MASKED"),
+        ("kumo.sleep(0.2)", True, "MASKED"),
+        # A hook that yields has failed: its event is recorded as it was.
+        ("coroutine.yield()", False, "alice"),
+        ("coroutine.yield()", True, "alice"),
+    ],
+)
+def test_no_event_slips_past_a_hook_that_waits(tmp_path: Path, wait: str, in_coroutine: bool, slow: str) -> None:
+    ran = run_policy(
+        tmp_path,
+        f"""
+        kumo.on('audit_event', function(ev)
+          if ev.description == 'slow' then {wait} end
+          ev.user = 'MASKED'
+        end)
+        kumo.on('slow', function()
+          local function record() audit.log {{ description = 'slow', user = 'alice' }} end
+          if {str(in_coroutine).lower()} then coroutine.wrap(record)() else record() end
+        end)
+        kumo.on('fast', function() kumo.sleep(0.05) audit.log {{ description = 'fast', user = 'bob' }} end)
+        kumo.on('init', function()
+          kumo.spawn_task {{ event_name = 'slow' }}
+          kumo.spawn_task {{ event_name = 'fast' }}
+        end)
+        """,
+    )
+
+    assert ran.code == 0, ran.err
+    assert {r["description"]: r["user"] for r in events_of(tmp_path)} == {"slow": slow, "fast": "MASKED"}
+    assert len(rows(tmp_path, "--type", "handler_error")) == (slow == "alice")
+
+
+def test_a_hook_that_yields_is_told(tmp_path: Path) -> None:
+    with inside(
+        tmp_path,
+        "kumo.on('audit_event', function(ev) coroutine.yield() end) kumo.on('go', function() audit.log 'x' end)",
+    ) as host:
+        host.host.call("go")
+
+        assert any("audit_event: the handler cannot yield" in said for said in host.said)
+
+
+RAISING = {
+    "an error object that cannot be packed": (
+        "error(setmetatable({}, { __pack = function() error 'boom' end }))",
+        "error object: a table",
+    ),
+    "a table that cannot be read": (
+        "return setmetatable({}, { __index = function() error 'boom' end })",
+        "boom",
+    ),
+    "a field that cannot be packed": (
+        "ev.detail = setmetatable({}, { __pack = function() error 'boom' end })",
+        "boom",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAISING)
+def test_a_metamethod_that_raises_loses_no_event(tmp_path: Path, name: str) -> None:
+    """Interface section 3: it is recorded unchanged, born in Lua or in Python."""
+    body, text = RAISING[name]
+    with inside(
+        tmp_path,
+        f"kumo.on('audit_event', function(ev) {body} end) kumo.on('go', function() return audit.log 'x' end)",
+    ) as host:
+        (id_,) = host.host.call("go")
+        born_in_python = Event(id="p1", time_ns=1, kind="data", type="call", description="y", node="n1")
+        assert host.host.events.emit(born_in_python)
+
+        assert [(r["id"], r["description"]) for r in customs(host)] == [(id_, "x"), ("p1", "y")]
+        assert [text in said for said in host.said] == [True] * len(host.said) != []
+
+
+def test_a_table_that_answers_otherwise_the_second_time_cannot_spoil_an_event(tmp_path: Path) -> None:
+    with inside(
+        tmp_path,
+        """
+        kumo.on('audit_event', function(ev)
+          local asked = 0
+          return setmetatable({}, { __index = function(_, k)
+            if k ~= 'user' then return ev[k] end
+            asked = asked + 1
+            return asked == 1 and 'masked' or {}
+          end })
+        end)
+        kumo.on('go', function() return audit.log { user = 'u', description = 'x' } end)
+        """,
+    ) as host:
+        host.host.call("go")
+
+        assert [r["user"] for r in customs(host)] == ["masked"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from kumoaudit.core.errors import PolicyError
 from kumoaudit.runtime.messages import newer_construct
-from tests.policies import events_of, kumoaudit, rows, run_policy
+from tests.policies import events_of, inside, kumoaudit, rows, run_policy
+from tests.support import command_line, environment
 
 NO_TRACEBACK = ("Traceback", "stack traceback", "lupa")
 
@@ -290,3 +293,100 @@ def test_a_handler_that_never_returns_is_noticed_also_before_any_log_is_open(tmp
     assert ran.code == 3
     assert "has not returned for 0.3 s" in ran.err
     assert [r["detail"]["handler"] for r in rows(tmp_path, "--type", "handler_stuck")] == ["init"]
+
+
+def test_results_that_cannot_be_packed_are_an_error_of_the_handler(tmp_path: Path) -> None:
+    """Outside the coroutine too, a traceback of Lua is shown to nobody who did not ask."""
+    source = """kumo.on('main', function()
+      return setmetatable({}, { __pack = function() error 'not today' end })
+    end)"""
+
+    ran = run_policy(tmp_path, source, script_args=())
+
+    assert ran.code == 1
+    assert ran.err.startswith("policy.lua:2: not today\n")
+    assert "  in the handler of 'main' (policy.lua:1)" in ran.err.splitlines()
+    assert not any(word in ran.err for word in NO_TRACEBACK), ran.err
+
+
+def test_a_traceback_of_lua_is_kept_apart_from_the_message(tmp_path: Path) -> None:
+    """What fails outside a coroutine (out of memory, say) arrives from lupa with its stack."""
+    with inside(tmp_path, "") as host:
+
+        def failing(*_: object) -> None:
+            host.host.lua.execute(b"error('policy.lua:1: out of everything', 0)")
+
+        host.host._call = failing
+        with pytest.raises(PolicyError) as failed:
+            host.host.call("go")
+
+    assert failed.value.message == "policy.lua:1: out of everything"
+    assert failed.value.traceback.startswith("stack traceback:\n")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r"kumo.log_info('hostile \27[31mred\27[0m \194\155 \226\128\174\nforged line')",
+        r"error('hostile \27[31mred\27[0m \194\155 \226\128\174')",
+        r"kumo.on('audit_event', function(ev) error(ev.description) end) audit.log 'hostile \27[31mred \226\128\174'",
+    ],
+)
+def test_what_the_policy_shows_acts_on_no_terminal(tmp_path: Path, source: str) -> None:
+    if "kumo.on" not in source:
+        source = f"kumo.on('init', function() {source} end)"
+    ran = run_policy(tmp_path, source)
+    (tmp_path / "c.lua").write_text(source)
+    checked = kumoaudit("check", "c.lua", cwd=tmp_path)
+
+    assert "hostile \\x1b[31mred" in ran.err
+    for text in (ran.err, checked.err):
+        assert not any(c in text for c in "\x1b\x9b\u202e"), text
+        assert "\nforged line" not in text
+
+
+def test_an_error_before_the_host_runs_acts_on_no_terminal(tmp_path: Path) -> None:
+    (tmp_path / "c.lua").write_text(r"error('hostile \27[31mred')")
+
+    ran = kumoaudit("check", "c.lua", cwd=tmp_path)
+
+    assert ran.code == 2
+    assert "hostile \\x1b[31mred" in ran.err
+    assert "\x1b" not in ran.err
+
+
+def printing(directory: Path, stdout: int) -> subprocess.Popen[str]:
+    """A script that prints far more than a pipe holds, then records an event and exits 5."""
+    (directory / "policy.lua").write_text(
+        "kumo.on('main', function() for i = 1, 20000 do print('line ' .. i) end audit.log 'after' os.exit(5) end)"
+    )
+    return subprocess.Popen(
+        command_line("run", "--script", "policy.lua"),
+        cwd=directory,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def test_print_to_a_reader_who_has_gone_is_silent_and_the_policy_goes_on(tmp_path: Path) -> None:
+    process = printing(tmp_path, subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "line 1\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read()
+
+    assert (process.wait(60), err) == (5, "")
+    assert [r["description"] for r in events_of(tmp_path)] == ["after"]
+
+
+def test_print_to_a_full_disk_is_said_once(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        process = printing(tmp_path, full.fileno())
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 5
+    assert err == "notice: print: standard output: no space left on device; it is not used any more\n"
+    assert [r["description"] for r in events_of(tmp_path)] == ["after"]

@@ -213,6 +213,7 @@ def test_configuration_outside_init_is_refused(tmp_path: Path, where: str) -> No
         ("{ log_dir = 'a', compression_level = 23 }", ["compression_level: expected a whole number from 0 to 21, got 23"]),
         ("{ log_dir = 'a', compression_level = 1.5 }", ["expected a whole number from 0 to 21, got 1.5"]),
         ("{ log_dir = 'a', back_pressure = 0 }", ["back_pressure: expected a whole number of records >= 1, got 0"]),
+        ("{ log_dir = 'a', back_pressure = 1e20 }", ["records >= 1 and at most 9007199254740992, got 1000000000000"]),
         ("{ log_dir = 'a', max_file_size = -1 }", ["max_file_size: expected a whole number of uncompressed bytes >= 0, got -1"]),
         ("{ log_dir = 'a', max_file_size = '100' }", ['got "100"', "remove the quotes: 100"]),
         ("{ log_dir = 'a', max_segment_duration = '90' }", ["max_segment_duration: '90' is not a duration", "did you mean '90s'?"]),
@@ -273,6 +274,20 @@ def test_a_directory_that_cannot_be_made_is_exit_3_with_the_line(tmp_path: Path)
         ("{ name = 'a', where = { usr = 'x' } }", "unknown field 'usr'"),
         ("{ name = 'a', where = 'seq > 5' }", "'seq' is not known when a log decides"),
         ("{ name = 'a', where = 'user =' }", "ends too early"),
+        ("{ name = 'a', where = 'time > 1h' }", "'1h' counts from now"),
+        ("{ name = 'a', where = { time = 'yesterday' } }", "'yesterday' counts from now"),
+        ("{ name = 'logs.json' }", "the log name 'logs.json' is the host's own"),
+        ("{ name = 'lock' }", "the log name 'lock' is the host's own"),
+        ("{ name = 'a', path = 'kumoaudit-data/log' }", "is the place of the default log"),
+        ("{ name = 'a', path = 'kumoaudit-data/spool' }", "kumoaudit-data/spool is the host's own"),
+        ("{ name = 'a', to = 'devnull', path = 'x' }", "'path' has no meaning with to = 'devnull'"),
+        ("{ name = 'a', to = 'devnull', max_file_size = 5 }", "'max_file_size' has no meaning"),
+        ("{ name = 'a', to = 'devnull', max_segment_duration = '1s' }", "'max_segment_duration' has no meaning"),
+        ("{ name = 'a', to = 'devnull', compression_level = 9 }", "'compression_level' has no meaning"),
+        ("{ name = 'a', to = 'devnull', compression_window = 20 }", "'compression_window' has no meaning"),
+        ("{ name = 'a', to = 'devnull', compression_threads = 1 }", "'compression_threads' has no meaning"),
+        ("{ name = 'a', to = 'devnull', durability = 'power' }", "'durability' has no meaning"),
+        ("{ name = '', to = 'devnull', durability = 'power' }", "name: expected a name of 1 to 64 letters"),
     ],
 )
 def test_a_native_log_is_checked(tmp_path: Path, options: str, text: str) -> None:
@@ -398,3 +413,36 @@ def test_a_dropped_event_is_no_filtered_one(tmp_path: Path) -> None:
         assert not host.pipeline.emit(login())
 
         assert (host.host.counters[1], host.pipeline.totals.filtered) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("{ handler_timeout = 0 }", "handler_timeout: expected at least 100ms, got 0"),
+        ("{ handler_timeout = '99ms' }", 'handler_timeout: expected at least 100ms, got "99ms"'),
+        ("{ max_event_size = 5 }", "max_event_size: expected a whole number of bytes from 1024"),
+    ],
+)
+def test_the_options_of_the_host_are_checked(tmp_path: Path, options: str, text: str) -> None:
+    ran = run_policy(tmp_path, f"kumo.on('pre_init', function()\n  kumo.audit.configure_host {options}\nend)")
+
+    assert ran.code == 2
+    assert ran.err.startswith(f"policy.lua:2: kumo.audit.configure_host: {text}")
+
+
+def test_a_description_that_is_empty_matches_the_empty_text(tmp_path: Path) -> None:
+    """An absent field is the empty text; a description that is not given is one."""
+    with inside(
+        tmp_path,
+        """
+        kumo.on('init', function()
+          kumo.audit.configure_log { name = 'without', where = 'description = ""' }
+          kumo.audit.configure_log { name = 'with', where = 'description != ""' }
+        end)
+        kumo.on('go', function() audit.log '' audit.log { type = 'custom_x', description = '' } audit.log 'some' end)
+        """,
+    ) as host:
+        host.host.call("go")
+
+        assert [json.loads(line)["type"] for line in host.lines("without")] == ["message", "custom_x"]
+        assert [json.loads(line).get("description") for line in host.lines("with") if b'"custom"' in line] == ["some"]

@@ -16,6 +16,9 @@ CLOSED = [
     "require 'ffi'",
     "require 'jit'",
     "require 'jit.util'",
+    "require 'string.buffer'",
+    "debug.getinfo(coroutine.create(print), 0, 'f')",
+    "debug.getinfo(coroutine.create(print), print, 'f').func",
     "require 'kumoaudit.boot'",
     "require 'kumoaudit.ring'",
     "require 'kumoaudit/ring'",
@@ -170,3 +173,21 @@ def test_require_finds_modules_beside_the_policy_and_their_errors_name_their_fil
     assert "lib/users.lua:2: no such user" in ran.err
     assert "2 |   error 'no such user'" in ran.err
     assert ran.code == 2
+
+
+def test_debug_getinfo_takes_a_thread_and_a_level(tmp_path: Path) -> None:
+    """Lua 5.1: debug.getinfo([thread,] function [, what])."""
+    ran = run_policy(
+        tmp_path,
+        """
+        local co = coroutine.create(function()
+          coroutine.yield()
+        end)
+        coroutine.resume(co)
+        local info = debug.getinfo(co, 1, 'Sl')
+        print(info.currentline, info.short_src, debug.getinfo(co, 1).what, debug.getinfo(co, 9))
+        """,
+    )
+
+    assert ran.code == 0, ran.err
+    assert ran.out == "3\tpolicy.lua\tLua\tnil\n"

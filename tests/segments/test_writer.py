@@ -523,3 +523,21 @@ def test_a_process_without_descriptors_still_opens_its_next_segment(
     assert b"audit_degraded" not in b"".join(contents.lines)
     if durability == "process":
         assert "held 1" in lines
+
+
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o777, True), (0o1777, False), (0o775, False), (0o757, True)])
+def test_a_log_dir_where_everybody_may_swap_files_is_refused_whoever_owns_it(
+    tmp_path: Path, mode: int, is_refused: bool
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(mode)
+
+    try:
+        Log(tmp_path / "a")
+    except StorageFault as e:
+        problem = str(e)
+    else:
+        problem = ""
+
+    assert (f"writable for everybody (mode {mode:04o})" in problem) is is_refused
+    assert bool(problem) is is_refused

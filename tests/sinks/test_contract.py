@@ -12,9 +12,9 @@ import pytest
 from kumoaudit.core.event import Batch, Mark
 from kumoaudit.core.protocols import Sink
 from kumoaudit.sinks import SINKS
-from kumoaudit.sinks.memory import MemorySink
 from tests.crash.support import Contents
 from tests.fakes import FakeClock, FaultyDisk, route_spec
+from tests.memory_sink import MemorySink
 from tests.support import T0, event, stored
 
 _RING = 7

@@ -19,8 +19,9 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     def configure_acct_log(at: str, params: Any = None) -> None:
         host.allowed_in_init(_CALL, at)
         host.once("acct_log", _CALL, at)
-        (spec,) = KumoDialect().translate(params, at)
-        host.open_log(spec, _CALL)
+        with host.refusals.kept():
+            (spec,) = KumoDialect().translate(params, at)
+            host.open_log(spec, _CALL)
         host.configured["acct_log"] = at
 
     return {_CALL: Export(configure_acct_log)}

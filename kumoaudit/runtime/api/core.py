@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kumoaudit import __version__
 from kumoaudit.core.errors import UsageError
 from kumoaudit.core.options import kind
+from kumoaudit.core.text import printable
 from kumoaudit.runtime.convert import text
 from kumoaudit.runtime.host import Export
 
@@ -23,13 +24,15 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     def logger(level: str) -> Export:
         def log(at: str, line: bytes) -> None:
             if host.log_filter.shows(level):
-                host.say(f"{at}: {level}: {text(line)}" if at else f"{level}: {text(line)}")
+                # One line, whatever the policy was given to show.
+                shown = printable(text(line))
+                host.say(f"{at}: {level}: {shown}" if at else f"{level}: {shown}")
 
         return Export(log, raw=True)
 
     def spawn_task(at: str, params: Any = None) -> None:
         event, args = _task(at, params)
-        if host.validating:
+        if host.validating or host.refusals.found:
             return
         if not (host.has(event) or host.handlers.places(event)):
             raise UsageError(

@@ -1,4 +1,4 @@
-"""A sink that keeps what it is given: for tests of the package and of those who build on it."""
+"""A sink that keeps what it is given, for tests of what stands before a sink."""
 
 from __future__ import annotations
 
