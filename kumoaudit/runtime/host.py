@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import lupa.luajit21 as lupa
 
+from kumoaudit.access.aclmap import AclMap
+from kumoaudit.access.control import AccessControl
 from kumoaudit.core.errors import ConfigError, KumoauditError, PolicyError, Problem, UsageError
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.pipeline.build import Pipeline
@@ -28,10 +30,11 @@ from kumoaudit.runtime.handlers import Handlers
 from kumoaudit.runtime.literals import mark_known_fields
 from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
+from kumoaudit.runtime.objects import Objects
 from kumoaudit.runtime.timers import Timers
 
-API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics")
-LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
+API_MODULES = ("core", "aaa", "audit", "listeners", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics")
+LUA_MODULES = ("core", "aaa", "listeners", "time", "serde", "secrets", "digest", "memoize", "introspect")
 
 HANDLER_TIMEOUT_S = 10.0
 
@@ -90,6 +93,17 @@ class PolicyHost:
         """Rises with kumo.bump_config_epoch(); caches made with `invalidate_with_epoch` then forget what they hold."""
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
         """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
+        self.access = AccessControl(pipeline.clock)
+        """Who may do what; `kumo.aaa.*` sets it up."""
+        self.objects = Objects()
+        """Python objects that the policy holds."""
+        self.acl_maps: dict[str, AclMap] = {}
+        """ACL maps that were loaded, by the name of their source; `kumoaudit check` looks for what never matches."""
+        self.watched: set[str] = set()
+        self.factories: dict[str, Callable[..., Any]] = {}
+        """How to make a listener, by kind (`http`): put in by the daemon, as the runtime knows no listener."""
+        self.listeners: list[Any] = []
+        """Listeners that the policy asked for: objects with `name`, `start()` and `stop(timeout_s)`."""
         self.progress = 0
         """Calls that Lua has made to Python; with the rings' positions this tells work from a loop."""
         self._calls_out = 0

@@ -1,0 +1,40 @@
+"""`kumo.start_http_listener` (KumoMTA, section 5.2). The daemon makes listeners; the runtime knows none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kumoaudit.access.listener import ListenerOptions
+from kumoaudit.core.errors import EnvironmentFault, UsageError
+from kumoaudit.core.options import read_options
+from kumoaudit.runtime import convert
+from kumoaudit.runtime.host import Export
+
+if TYPE_CHECKING:
+    from kumoaudit.runtime.host import PolicyHost
+
+_CALL = "kumo.start_http_listener"
+
+
+def exports(host: PolicyHost) -> dict[str, Export]:
+    """Nothing in Python's own name: the function is in lua/kumoaudit/api/listeners.lua, which calls this."""
+
+    def start_http_listener(at: bytes, packed: bytes, certificate: bytes | None, key: bytes | None) -> None:
+        place = host.place_of(at)
+        host.allowed_in_init(_CALL, place)
+        values = convert.unpack(packed)
+        options = read_options(ListenerOptions, {} if values is None else values, f"{place}: {_CALL}")
+        make = host.factories.get("http")
+        if make is None:
+            return
+        try:
+            listener = make(options, certificate, key)
+            if host.validating:
+                return
+            listener.bind()
+        except (UsageError, EnvironmentFault) as e:
+            raise type(e)(f"{place}: {_CALL}: {e}") from None
+        host.listeners.append(listener)
+
+    host.python[b"start_http_listener"] = host.guard(start_http_listener)
+    return {}
