@@ -5,7 +5,7 @@ Everything else is either a value (`core.event`, `core.spec`), a pure function, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from mmap import mmap
 from os import stat_result, statvfs_result
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -34,6 +34,10 @@ class Format(Protocol):
     framing: Literal["line", "length"]
 
     def encode(self, event: Event) -> bytes: ...
+    def encode_many(self, events: Sequence[Event]) -> bytes:
+        """The frames of *events* in order, exactly as `encode` makes them one by one."""
+        ...
+
     def decode(self, frame: bytes) -> Event:
         """The event as far as the format keeps it. Raises DecodeFault."""
         ...

@@ -5,6 +5,7 @@ Events of other kinds are native lines beside them (interface section 1), so one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -94,6 +95,10 @@ class KumoFormat:
         if rest := {k: v for k, v in detail.items() if k not in own}:
             record["detail"] = rest
         return orjson.dumps(clean_record(record), option=orjson.OPT_APPEND_NEWLINE)
+
+    def encode_many(self, events: Sequence[Event]) -> bytes:
+        """The lines of *events*, one after the other."""
+        return b"".join(map(self.encode, events))
 
     def decode(self, frame: bytes) -> Event:
         """The event of a line, KumoMTA's or native. Raises DecodeFault."""

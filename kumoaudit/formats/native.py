@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -42,7 +43,7 @@ class NativeRow(msgspec.Struct, omit_defaults=True, gc=False):
 # Every key of a row that `query` prints, in its order.
 ROW_FIELDS = ("id", "seq", *(f for f in NativeRow.__struct_fields__ if f != "id"))
 
-_encode_lines = msgspec.json.Encoder().encode_lines
+_encode, _encode_lines = msgspec.json.Encoder().encode, msgspec.json.Encoder().encode_lines
 _decode = msgspec.json.Decoder(NativeRow).decode
 
 
@@ -54,29 +55,7 @@ class NativeFormat:
 
     def encode(self, event: Event) -> bytes:
         """One line with its newline. Never raises: what JSON cannot hold is written as text."""
-        row = NativeRow(
-            event.id,
-            event.node,
-            rfc3339(event.time_ns),
-            event.kind,
-            event.type,
-            event.severity,
-            event.outcome,
-            event.user,
-            event.host,
-            event.peer,
-            event.resource,
-            event.privilege,
-            event.scope,
-            event.session_type,
-            event.module,
-            event.tag,
-            event.source,
-            event.description,
-            event.auth_info,
-            event.detail,
-            event.metadata,
-        )
+        row = _row(event, rfc3339(event.time_ns), event.detail, event.metadata)
         try:
             if row.detail is None and row.metadata is None:
                 return _encode_lines([row])
@@ -91,6 +70,31 @@ class NativeFormat:
             if row.auth_info is not None:
                 row.auth_info = _clean_info(row.auth_info)
             return _encode_lines([row])
+
+    def encode_many(self, events: Sequence[Event]) -> bytes:
+        """The lines of *events*, one after the other, as `encode` gives them; about half the cost of one by one."""
+        rows = []
+        time_ns, text = -1, ""
+        shared: dict[str, Any] | None = None
+        plain: Any = None
+        for event in events:
+            if event.time_ns != time_ns:
+                time_ns = event.time_ns
+                text = rfc3339(time_ns)
+            detail: Any = event.detail
+            if detail is not None:
+                # What a source says about itself is one object in all events of a batch: encoded once.
+                if detail is not shared:
+                    shared, plain = detail, clean_value(detail)
+                elif type(plain) is dict:
+                    plain = msgspec.Raw(_encode(plain))
+                detail = plain
+            metadata = event.metadata
+            rows.append(_row(event, text, detail, metadata if metadata is None else clean_value(metadata)))
+        try:
+            return _encode_lines(rows)
+        except (UnicodeEncodeError, TypeError, ValueError, OverflowError):
+            return b"".join(map(self.encode, events))
 
     def decode(self, frame: bytes) -> Event:
         """The event of a line. Raises DecodeFault when it is not one."""
@@ -121,6 +125,32 @@ class NativeFormat:
             )
         except (msgspec.DecodeError, ValueError, RecursionError) as e:
             raise DecodeFault(f"not a native record: {e}") from None
+
+
+def _row(event: Event, time: str, detail: Any, metadata: Any) -> NativeRow:
+    return NativeRow(
+        event.id,
+        event.node,
+        time,
+        event.kind,
+        event.type,
+        event.severity,
+        event.outcome,
+        event.user,
+        event.host,
+        event.peer,
+        event.resource,
+        event.privilege,
+        event.scope,
+        event.session_type,
+        event.module,
+        event.tag,
+        event.source,
+        event.description,
+        event.auth_info,
+        detail,
+        metadata,
+    )
 
 
 def _clean_info(info: AuthInfo) -> AuthInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -72,6 +73,10 @@ class TarantoolJson:
         """One line with its newline, local time with milliseconds and offset."""
         pairs = zip(RECORD_FIELDS, record_values(event), strict=True)
         return ("{" + ", ".join(f'"{k}": {_quote(clean(v))}' for k, v in pairs) + "}\n").encode()
+
+    def encode_many(self, events: Sequence[Event]) -> bytes:
+        """The lines of *events*, one after the other."""
+        return b"".join(map(self.encode, events))
 
     def decode(self, frame: bytes) -> Event:
         """The event of a line; kind and outcome come from the catalogue. Raises DecodeFault."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -20,13 +20,13 @@ from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import AnyOf, Predicate
 from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.core.spec import MIB, Plan, RouteSpec
-from kumoaudit.pipeline.encode import PythonEncoder, claims_test, cut_to
+from kumoaudit.pipeline.encode import PythonEncoder, claims_test, cut_to, has_longer
 from kumoaudit.pipeline.housekeeping import Housekeeping
 from kumoaudit.pipeline.notices import WriterNotices, host_event
+from kumoaudit.pipeline.register import has_waiting, register
 from kumoaudit.pipeline.route import Route, open_route
 from kumoaudit.segments.lock import DirectoryLock
-from kumoaudit.segments.registry import LogEntry, merge, read_registry, write_registry
-from kumoaudit.segments.spool import SpoolView
+from kumoaudit.segments.registry import read_registry
 
 DEFAULT_LOG = "log"
 RESERVED = frozenset({DEFAULT_LOG, "spool"})
@@ -60,6 +60,8 @@ class Pipeline:
         self.routes: list[Route] = []
         self.default: Route | None = None
         self._in_order: tuple[Route, ...] = ()
+        # The logs that record every event but the host's own, when no log asks what an event is; None: look.
+        self._all: tuple[Route, ...] | None = None
         self.on_change: list[Callable[[], None]] = []
         self.on_first_log: list[Callable[[], None]] = []
         self.is_closing = False
@@ -137,7 +139,7 @@ class Pipeline:
         registry = read_registry(self.disk, self.data_dir)
         open_names = {r.spec.name for r in self.open_routes}
         for entry in registry.logs if registry else []:
-            if entry.sink != "segments" or entry.name in open_names or not self._has_waiting(entry.ring):
+            if entry.sink != "segments" or entry.name in open_names or not has_waiting(self.disk, entry.ring):
                 continue
             plan = Plan(format=entry.format)
             spec = RouteSpec(entry.name, plan, NOBODY, entry.sink, entry.path, at=entry.at, file_prefix=entry.prefix)
@@ -145,18 +147,6 @@ class Pipeline:
                 self._close(self._open(spec), STOP_TIMEOUT_S)
             except EnvironmentFault as e:
                 self.say(f"log '{entry.name}' of an earlier run holds records that are in no file yet: {e}")
-
-    def _has_waiting(self, ring: str) -> bool:
-        """Whether a ring file holds lines behind its last commit."""
-        try:
-            view = SpoolView(self.disk, ring)
-        except (OSError, ValueError):
-            return False
-        try:
-            mark = view.mark
-            return view.after(view.freed(), mark.ring_id, mark.block, mark.offset) != b""
-        finally:
-            view.close()
 
     def _open(self, spec: RouteSpec) -> Route:
         encoder = self._encoders.setdefault(spec.plan, PythonEncoder(spec.plan))
@@ -167,6 +157,7 @@ class Pipeline:
         return route
 
     def _changed(self) -> None:
+        self._all = None
         self._in_order = (*self.routes, *([self.default] if self.default else []))
         for route in self._in_order:
             route.max_line_bytes = min(self.max_event_bytes, route.ring.block_bytes)
@@ -176,32 +167,11 @@ class Pipeline:
             claims = AnyOf((route.spec.claims, alone)) if is_alone and alone is not None else route.spec.claims
             self.routes[i].claims = claims_test(claims, route.spec.plan.fill)
             self.routes[i].claimed = claims
-        self._register()
+        if all(r.claims is None and r.takes is None for r in self.routes):
+            self._all = tuple(self.routes) or self._in_order
+        register(self.disk, self.data_dir, self.node, self.open_routes, self.say)
         for callback in self.on_change:
             callback()
-
-    def _register(self) -> None:
-        entries = [
-            LogEntry(
-                r.spec.name,
-                r.spec.sink,
-                r.spec.path,
-                r.spec.plan.format,
-                r.spec.at,
-                r.spec.file_prefix or r.spec.name,
-                r.ring.path or "",
-            )
-            for r in self.open_routes
-        ]
-        before = read_registry(self.disk, self.data_dir)
-        now = merge(before, self.node, entries)
-        if now == before:
-            return
-        try:
-            write_registry(self.disk, self.data_dir, now)
-        except OSError as e:
-            # A full disk never stops a start; the logs are found by their directories too.
-            self.say(f"{self.data_dir}: the registry of logs could not be written: {(e.strerror or str(e)).lower()}")
 
     @property
     def open_routes(self) -> list[Route]:
@@ -210,30 +180,20 @@ class Pipeline:
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    def emit(self, event: Event) -> bool:
-        """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not."""
+    def emit(self, event: Event, patience_ns: int | None = None) -> bool:
+        """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not.
+
+        Waits for a log that is full at most *patience_ns*, by default the log's `block_timeout`; for the disk (a log
+        with `durability = 'power'`) always.
+        """
         if not event.node:
             event = replace(event, node=self.node)
-        in_order = self._in_order
-        if not in_order:
-            self._ensure_default()
-            in_order = self._in_order
-        default = in_order[-1]
-        is_own = event.kind == "system" and event.type in HOST_TYPES
-        meant = took = lost = False
+        logs = (self._all if event.kind != "system" else None) or self._logs_for(event)
+        took = False
         refused = ""
         encoder: PythonEncoder | None = None
         line = b""
-        for route in in_order:
-            if route is default:
-                if meant and not is_own:
-                    break
-            elif (claims := route.claims) is None or claims(event):
-                meant = True
-                if (takes := route.takes) is not None and not takes(event):
-                    continue
-            else:
-                continue
+        for route in logs:
             if route.encoder is not encoder:
                 # Logs with equal plans share an encoder, and so a line.
                 encoder = route.encoder
@@ -241,21 +201,111 @@ class Pipeline:
             if len(line) > route.max_line_bytes:
                 line = self._cut(route, event, len(line))
             try:
-                if route.put(line, event.time_ns):
+                if route.put(line, event.time_ns, patience_ns):
                     took = True
-                else:
-                    lost = True
             except RecordRefused as e:
                 refused = f"{refused}; {e}" if refused else str(e)
+        is_own = _is_own(event) if event.kind == "system" else False
         if is_own:
             self.totals.own += 1
         elif took:
             self.totals.recorded += 1
-        elif not (refused or lost):
+        elif not logs:
             self.totals.filtered += 1
         if refused and not (is_own and took):
             raise RecordRefused(refused)
         return took
+
+    def emit_many(self, events: Sequence[Event], patience_ns: int | None = None) -> list[bool]:
+        """As `emit` for each of *events* in their order; whether any log recorded it, for each.
+
+        Costs about half, and a log with `durability = 'power'` waits for the disk once. Raises RecordRefused when a
+        required log did not take one of them; others of the batch may then be recorded, and are once more if the
+        caller tries again.
+        """
+        events = [e if e.node else replace(e, node=self.node) for e in events]
+        took = [False] * len(events)
+        refused: list[str] = []
+        hit: set[int] = set()
+        wanted = self._logs_for_many(events)
+        encoder: PythonEncoder | None = None
+        before: Sequence[int] = ()
+        lines = b""
+        for route, indices in wanted.items():
+            chosen = events if len(indices) == len(events) else [events[i] for i in indices]
+            if route.encoder is not encoder or indices != before:
+                encoder, before = route.encoder, indices
+                lines = encoder.lines(chosen)
+            if has_longer(lines, route.max_line_bytes):
+                lines, encoder = self._cut_lines(route, chosen), None
+            times = {e.time_ns for e in chosen}
+            try:
+                lost = route.put_lines(lines, len(chosen), min(times), max(times), patience_ns)
+            except RecordRefused as e:
+                refused.append(str(e))
+                hit.update(indices)
+                continue
+            if not lost and chosen is events:
+                took = [True] * len(events)
+                continue
+            gone = {indices[k] for k in lost}
+            for i in indices:
+                took[i] = took[i] or i not in gone
+        self._count_many(events, took, wanted)
+        if refused and not all(took[i] and _is_own(events[i]) for i in hit):
+            raise RecordRefused("; ".join(refused))
+        return took
+
+    def _count_many(self, events: Sequence[Event], took: list[bool], wanted: dict[Route, Sequence[int]]) -> None:
+        own = {i for i, e in enumerate(events) if e.kind == "system" and _is_own(e)}
+        self.totals.own += len(own)
+        self.totals.recorded += sum(took) - sum(took[i] for i in own)
+        if not any(len(indices) == len(events) for indices in wanted.values()):
+            self.totals.filtered += len(events) - len(own.union(*wanted.values()))
+
+    def may_wait(self) -> bool:
+        """Whether `emit` might block its caller now: a log waits for the disk, or has hardly room left. Any thread."""
+        if not self._in_order:
+            return True  # the first event opens the default log
+        return any(route.may_wait() for route in self._in_order)
+
+    def _logs_for(self, event: Event) -> Sequence[Route]:
+        """The logs that record *event*, in order: the one place that decides."""
+        in_order = self._in_order
+        if not in_order:
+            self._ensure_default()
+            in_order = self._in_order
+        default = in_order[-1]
+        meant = False
+        logs = []
+        for route in in_order:
+            if route is default:
+                if not meant or _is_own(event):
+                    logs.append(route)
+            elif (claims := route.claims) is None or claims(event):
+                meant = True
+                if (takes := route.takes) is None or takes(event):
+                    logs.append(route)
+        return logs
+
+    def _logs_for_many(self, events: Sequence[Event]) -> dict[Route, Sequence[int]]:
+        """Each log that records some of *events*, and the indices of these."""
+        logs = self._all
+        if logs is not None and "system" not in {e.kind for e in events}:
+            return {route: range(len(events)) for route in logs} if events else {}
+        wanted: dict[Route, list[int]] = {}
+        for i, event in enumerate(events):
+            for route in self._logs_for(event):
+                wanted.setdefault(route, []).append(i)
+        # In the logs' own order, so that those with one encoder stand together.
+        return {route: wanted[route] for route in self._in_order if route in wanted}
+
+    def _cut_lines(self, route: Route, events: Sequence[Event]) -> bytes:
+        out = []
+        for event in events:
+            line = route.encoder.line(event)
+            out.append(line if len(line) <= route.max_line_bytes else self._cut(route, event, len(line)))
+        return b"".join(out)
 
     def _cut(self, route: Route, event: Event, size: int) -> bytes:
         """An event that is too long is recorded all the same, with its longest texts cut, and the log says so."""
@@ -325,3 +375,8 @@ class Pipeline:
         waiting = route.writer.stop(timeout_s, is_hurried)
         route.ring.close()
         return {route.spec.name: waiting} if waiting else {}
+
+
+def _is_own(event: Event) -> bool:
+    """Whether *event* is a record about the host itself."""
+    return event.kind == "system" and event.type in HOST_TYPES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ class PythonEncoder:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._encode = FORMATS[plan.format].encode
+        self._encode, self._encode_many = FORMATS[plan.format].encode, FORMATS[plan.format].encode_many
         self._test = None if isinstance(plan.where, Always) else compile_test(plan.where)
         self.has_filter = self._test is not None
         self._module, self._user = plan.fill.module, plan.fill.user
@@ -34,6 +34,13 @@ class PythonEncoder:
             event = fill(self.plan.fill, event)
         return self._encode(event)
 
+    def lines(self, events: Sequence[Event]) -> bytes:
+        """The lines of *events*, one after the other, whatever the filter says."""
+        if self._user or any(event.module is None for event in events):
+            values = self.plan.fill
+            events = [fill(values, event) for event in events]
+        return self._encode_many(events)
+
     def encode(self, event: Event) -> bytes | None:
         """The line of *event*, or None when the filter does not take it."""
         return self.line(event) if self.takes(event) else None
@@ -45,6 +52,16 @@ def fill(values: Fill, event: Event) -> Event:
     if module == event.module and user == event.user:
         return event
     return msgspec.structs.replace(event, module=module, user=user)
+
+
+def has_longer(lines: bytes, max_bytes: int) -> bool:
+    """Whether one of *lines* has more than *max_bytes* with its newline; looks at few of them."""
+    at = 0
+    while len(lines) - at > max_bytes:
+        at = lines.rfind(b"\n", at, at + max_bytes) + 1
+        if not at:
+            return True
+    return False
 
 
 def claims_test(claims: Predicate, values: Fill) -> Any:

@@ -11,10 +11,7 @@ GIL; the mutex lies in private memory, so that it never outlives the process.
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
-import os
-import struct
 import threading
 import time
 
@@ -23,6 +20,7 @@ from kumoaudit.core.event import Mark
 from kumoaudit.core.protocols import Disk
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.core.units import duration_text
+from kumoaudit.pipeline.ring_file import NO_MAPPING, NoMapping, new_header, open_or_make
 from kumoaudit.segments import spool
 from kumoaudit.segments.spool import (
     H_BLOCK_BYTES,
@@ -32,7 +30,6 @@ from kumoaudit.segments.spool import (
     H_CURRENT,
     H_FREED,
     H_LIMIT,
-    H_MAGIC,
     H_MARK,
     H_RING_ID,
     HEADER_BYTES,
@@ -88,14 +85,14 @@ class Ring:
         if path is None:
             self._fd = -1
             self._map = mmap.mmap(-1, HEADER_BYTES + spec.ring.block_bytes * spec.ring.blocks)
-            self._map[:HEADER_BYTES] = _new_header(spec)
+            self._map[:HEADER_BYTES] = new_header(spec)
         else:
-            self._fd = _open_or_make(disk, path, spec)
+            self._fd = open_or_make(disk, path, spec)
             try:
                 self._map = disk.map(self._fd, disk.fstat(self._fd).st_size, writable=True)
             except OSError as e:
                 disk.close(self._fd)
-                kind = NoMapping if e.errno in _NO_MAPPING else StorageFault
+                kind = NoMapping if e.errno in NO_MAPPING else StorageFault
                 raise kind(f"{path}: cannot be mapped: {e.strerror}") from None
         self._mem = memoryview(self._map)
         self._h = self._mem[:SLOTS_AT].cast("Q")
@@ -128,11 +125,12 @@ class Ring:
 
     # -- producers ----------------------------------------------------------------------------------------------
 
-    def append(self, line: bytes, time_ns: int) -> bool:
+    def append(self, line: bytes, time_ns: int, patience_ns: int | None = None) -> bool:
         """Put one line (with its newline, at most a block long) into the ring.
 
-        True: acknowledged. False: lost and counted (`overflow = 'drop'`, or `on_failure = 'continue'` after
-        `block_timeout`). Raises RecordRefused when it cannot be put there and the caller must know.
+        True: acknowledged. False: lost and counted (`overflow = 'drop'`, or `on_failure = 'continue'` after the wait).
+        Raises RecordRefused when it cannot be put there and the caller must know. Waits at most *patience_ns*, by
+        default the log's `block_timeout`.
         """
         n = len(line)
         h, slots, size, mutex = self._h, self._slots, self.block_bytes, self._mutex.ref
@@ -158,42 +156,111 @@ class Ring:
                     return True
             finally:
                 _unlock_mutex(mutex)
-            if not self.turn(n, time_ns):
+            if not self.turn(n, time_ns, patience_ns):
                 return False
 
-    def turn(self, n: int, time_ns: int) -> bool:
+    def append_lines(
+        self, lines: bytes, count: int, time_min_ns: int, time_max_ns: int, patience_ns: int | None = None
+    ) -> list[int]:
+        """Put *count* whole lines into the ring, as one unit in one block when they fit there, else in pieces.
+
+        Returns the indices of those that were lost and counted, as `append` counts them: mostly none. Raises
+        RecordRefused as `append` does; then the pieces before the refused one are in the ring.
+        """
+        lost: list[int] = []
+        most = min(count, self._max_waiting or count)
+        first = at = 0
+        while at < len(lines):
+            if len(lines) - at <= self.block_bytes and count - first <= most:
+                end, n = len(lines), count - first
+            else:
+                end, n = _piece(lines, at, self.block_bytes, most)
+            piece = lines[at:end] if end - at < len(lines) else lines
+            lost += (first + k for k in self._append_piece(piece, n, time_min_ns, time_max_ns, patience_ns))
+            first, at = first + n, end
+        return lost
+
+    def _append_piece(self, piece: bytes, count: int, low: int, high: int, patience_ns: int | None) -> list[int]:
+        while True:
+            if self._try_piece(piece, count, low, high):
+                return []
+            if not self._wait_for_room(len(piece), count, patience_ns):
+                break
+        # Losses are single lines: what still has a place between them is kept.
+        if count == 1:
+            self._count_drop(min(max(0, low), INT64_MAX))
+            return [0]
+        half, n = _piece(piece, 0, max(len(piece) // 2, piece.index(b"\n") + 1), count - 1)
+        lost = self._append_piece(piece[:half], n, low, high, 0)
+        return lost + [n + k for k in self._append_piece(piece[half:], count - n, low, high, 0)]
+
+    def _try_piece(self, piece: bytes, count: int, low: int, high: int) -> bool:
+        h, slots = self._h, self._slots
+        with self._mutex:
+            k = h[H_CURRENT] % self.blocks
+            i = k * _SLOT_WORDS
+            at, before = slots[i + S_USED], slots[i + S_COUNT]
+            end = at + len(piece)
+            if end > self.block_bytes or before + count > h[H_LIMIT]:
+                return False
+            begin = HEADER_BYTES + k * self.block_bytes
+            self._mem[begin + at : begin + end] = piece
+            slots[i + S_TIME_MIN] = min(slots[i + S_TIME_MIN], max(0, low))
+            slots[i + S_TIME_MAX] = min(max(slots[i + S_TIME_MAX], high), INT64_MAX)
+            slots[i + S_COUNT] = before + count
+            # The acknowledgement of all of them at once.
+            slots[i + S_USED] = end
+        return True
+
+    def has_room(self) -> bool:
+        """Whether a block beyond the open one is free and `max_waiting` far: an append will hardly wait. No lock."""
+        h = self._h
+        if h[H_CURRENT] + 1 - h[H_FREED] >= self.blocks:
+            return False
+        if self._max_waiting is None:
+            return True
+        open_count = self._slots[h[H_CURRENT] % self.blocks * _SLOT_WORDS + S_COUNT]
+        return self._turned_count + open_count - self._in_file < self._max_waiting * 7 // 8
+
+    def turn(self, n: int, time_ns: int, patience_ns: int | None = None) -> bool:
         """Make room for a line of *n* bytes: True when the caller should append again, False when it was dropped.
 
-        Waits for the writer when every block is full or `max_waiting` records wait, at most `block_timeout`.
+        Waits for the writer when every block is full or `max_waiting` records wait, at most *patience_ns*, by default
+        `block_timeout`.
         """
+        if self._wait_for_room(n, 1, patience_ns):
+            return True
+        self._count_drop(min(max(0, time_ns), INT64_MAX))
+        return False
+
+    def _wait_for_room(self, n: int, count: int, patience_ns: int | None) -> bool:
+        """Whether there is room for *count* lines of *n* bytes in all; False: they may be lost (else raises)."""
         if n > self.block_bytes:
             raise RecordRefused(f"a record of {n} bytes does not fit a block of {self.block_bytes}")
         spec = self.spec
-        time_ns = min(max(0, time_ns), INT64_MAX)
+        patience = spec.block_timeout_ns if patience_ns is None else min(patience_ns, spec.block_timeout_ns)
         give_up = 0.0
         with self._room:
             while True:
                 if self.closed:
                     raise RecordRefused(f"log '{spec.name}' is closed: the host is stopping")
-                if self._make_room(n):
+                if self._make_room(n, count):
                     return True
                 self.flush_wanted = True
                 self.kick.set()
                 if spec.overflow == "drop":
-                    self._count_drop(time_ns)
                     return False
                 now = time.monotonic()
-                give_up = give_up or now + spec.block_timeout_ns / 1e9
+                give_up = give_up or now + patience / 1e9
                 if now >= give_up:
                     if spec.on_failure == "continue" or not spec.required:
-                        self._count_drop(time_ns)
                         return False
                     why = self.trouble or "its writer does not keep up"
-                    waited = duration_text(spec.block_timeout_ns)
+                    waited = duration_text(patience)
                     raise RecordRefused(f"log '{spec.name}' did not take the record within {waited}: {why}")
                 self._room.wait(min(give_up - now, threading.TIMEOUT_MAX))
 
-    def _make_room(self, n: int) -> bool:
+    def _make_room(self, n: int, count: int) -> bool:
         h, slots = self._h, self._slots
         with self._mutex:
             current = h[H_CURRENT]
@@ -201,7 +268,7 @@ class Ring:
             fits = slots[at + S_USED] + n <= self.block_bytes
             if self._max_waiting is not None:
                 waiting = self._turned_count + slots[at + S_COUNT] - self._in_file
-                if waiting >= self._max_waiting:
+                if waiting + count > self._max_waiting:
                     return False
                 h[H_LIMIT] = slots[at + S_COUNT] + self._max_waiting - waiting
             if fits:
@@ -309,75 +376,12 @@ class Ring:
             self._fd = -1
 
 
-def _new_header(spec: RouteSpec) -> bytes:
-    ring = spec.ring
-    if not 2 <= ring.blocks <= spool.MAX_BLOCKS:
-        raise ValueError(f"a ring has 2 to {spool.MAX_BLOCKS} blocks, not {ring.blocks}")
-    head = bytearray(HEADER_BYTES)
-    words = [0] * 10
-    words[H_MAGIC], words[H_RING_ID] = spool.MAGIC, int.from_bytes(os.urandom(7), "little") | 1
-    words[H_BLOCK_BYTES], words[H_BLOCKS], words[H_LIMIT] = ring.block_bytes, ring.blocks, INT64_MAX
-    words[H_BOOT], words[H_BOOT_HIGH] = spool.boot_id()
-    struct.pack_into("<10Q", head, 0, *words)
-    struct.pack_into("<8Q", head, SLOTS_AT, 0, 0, INT64_MAX, 0, 0, 0, INT64_MAX, 0)
-    return bytes(head)
-
-
-def _open_or_make(disk: Disk, path: str, spec: RouteSpec) -> int:
-    size = HEADER_BYTES + spec.ring.block_bytes * spec.ring.blocks
-    try:
-        fd = disk.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return _make(disk, path, spec, size)
-    except OSError as e:
-        raise StorageFault(f"{path}: {e.strerror}") from None
-    head = disk.pread(fd, HEADER_BYTES, 0)
-    if not head.strip(b"\0"):
-        # A power cut has taken the header, if there was one: without it nothing in the blocks can be believed.
-        disk.close(fd)
-        return _make(disk, path, spec, size)
-    words = struct.unpack_from("<10Q", head.ljust(80, b"\0"))
-    whole = HEADER_BYTES + words[H_BLOCK_BYTES] * words[H_BLOCKS]
-    if words[H_MAGIC] != spool.MAGIC or disk.fstat(fd).st_size != whole:
-        disk.close(fd)
-        raise StorageFault(f"{path} is not a ring of this version\n  move it away; what it holds is then not recovered")
-    return fd
-
-
-def _make(disk: Disk, path: str, spec: RouteSpec, size: int) -> int:
-    """A new ring under another name, preallocated, then renamed: a ring that exists under its name is whole."""
-    aside = path + ".new"
-    try:
-        fd = disk.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    except OSError as e:
-        raise StorageFault(f"{path}: {e.strerror}") from None
-    try:
-        if not disk.no_copy_on_write(fd):
-            raise NoMapping(f"{path}: the file system copies on write and cannot be told not to")
-        disk.preallocate(fd, size)
-        disk.pwrite(fd, _new_header(spec), 0)
-        # The name must not reach the disk before the header: a power cut would leave a file that is no ring.
-        disk.fsync(fd)
-        disk.rename(aside, path)
-    except BaseException as e:
-        disk.close(fd)
-        try:
-            disk.unlink(aside)
-        except OSError:
-            pass  # the first error is the one to report
-        if isinstance(e, OSError):
-            if e.errno in _NO_MAPPING:
-                raise NoMapping(f"{path}: {e.strerror}") from None
-            raise StorageFault(
-                f"{path}: {e.strerror} (the ring of log '{spec.name}' needs {size} bytes there)\n"
-                "  free space or choose another --data-dir"
-            ) from None
-        raise
-    return fd
-
-
-class NoMapping(StorageFault):
-    """The file system can neither preallocate nor map in place; the route must write through instead."""
-
-
-_NO_MAPPING = frozenset({errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL, errno.ENOSYS})
+def _piece(lines: bytes, start: int, most_bytes: int, most_lines: int) -> tuple[int, int]:
+    """The end of the whole lines from *start* on that fit the two limits, and how many they are; at least one line."""
+    end = lines.rfind(b"\n", start, start + most_bytes) + 1 or lines.index(b"\n", start) + 1
+    count = lines.count(b"\n", start, end)
+    if count > most_lines:
+        end, count = start, most_lines
+        for _ in range(most_lines):
+            end = lines.index(b"\n", end) + 1
+    return end, count

@@ -12,7 +12,8 @@ from kumoaudit.core.spec import RouteSpec
 from kumoaudit.formats import FORMATS
 from kumoaudit.pipeline.encode import PythonEncoder, claims_test
 from kumoaudit.pipeline.notices import WriterNotices
-from kumoaudit.pipeline.ring import NoMapping, Ring
+from kumoaudit.pipeline.ring import Ring
+from kumoaudit.pipeline.ring_file import NoMapping
 from kumoaudit.pipeline.writer import RouteWriter
 from kumoaudit.segments.frames import Trailer
 from kumoaudit.segments.recover import Recent, recent_frames, trusted_lines
@@ -35,14 +36,32 @@ class Route:
         self.is_power = spec.durability == "power"
         self.max_line_bytes = ring.block_bytes
 
-        # Record a line as durably as the route promises; False when it was dropped. Raises RecordRefused.
-        self.put = self._put_durably if self.is_power or self.writes_through else ring.append
+        self.is_durable = self.is_power or self.writes_through
+        """Whether `put` waits for the disk, however much room the ring has."""
+        self.is_lossy = spec.overflow == "drop"
 
-    def _put_durably(self, line: bytes, time_ns: int) -> bool:
-        if not self.ring.append(line, time_ns):
+        # Record a line as durably as the route promises; False when it was dropped. Raises RecordRefused. The third
+        # argument is the caller's patience, as in `Ring.append`; the disk takes the time that it takes.
+        self.put = self._put_durably if self.is_durable else ring.append
+
+    def _put_durably(self, line: bytes, time_ns: int, patience_ns: int | None = None) -> bool:
+        if not self.ring.append(line, time_ns, patience_ns):
             return False
         self.make_durable()
         return True
+
+    def put_lines(
+        self, lines: bytes, count: int, time_min_ns: int, time_max_ns: int, patience_ns: int | None = None
+    ) -> list[int]:
+        """As `put` for *count* lines at once, with one wait for the disk; the indices of those that were dropped."""
+        lost = self.ring.append_lines(lines, count, time_min_ns, time_max_ns, patience_ns)
+        if self.is_durable and len(lost) < count:
+            self.make_durable()
+        return lost
+
+    def may_wait(self) -> bool:
+        """Whether a put now might block its caller. Any thread, no lock."""
+        return self.is_durable or not (self.is_lossy or self.ring.has_room())
 
     def make_durable(self) -> None:
         """Return when what was appended before is as safe as the route promises. Raises RecordRefused."""

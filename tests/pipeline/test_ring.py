@@ -13,7 +13,8 @@ import pytest
 from kumoaudit.core.errors import RecordRefused, StorageFault
 from kumoaudit.core.event import Mark
 from kumoaudit.core.spec import RingSpec
-from kumoaudit.pipeline.ring import NoMapping, Ring
+from kumoaudit.pipeline.ring import Ring
+from kumoaudit.pipeline.ring_file import NoMapping
 from kumoaudit.segments.disk import RealDisk
 from kumoaudit.segments.spool import INT64_MAX, S_COUNT, S_USED
 from tests.fakes import FaultyDisk, eventually, route_spec
