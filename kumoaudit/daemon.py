@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import orjson
 
@@ -25,6 +26,7 @@ from kumoaudit.core.predicate import to_text
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.pipeline.notices import host_event
 from kumoaudit.runtime.host import PolicyHost
+from kumoaudit.runtime.services import HostServices
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
 
@@ -48,6 +50,9 @@ class Daemon:
     def __init__(self, policy: str, data_dir: str, *, trusted: bool = False, node: str = "") -> None:
         self.pipeline = Pipeline(data_dir, node or os.uname().nodename, RealDisk(), SystemClock(), say)
         self.host = PolicyHost(policy, self.pipeline, say, trusted=trusted)
+        self.services = HostServices(lambda: self.host)
+        self._loop = None
+        self.host.factories["http"] = self._http_listener
         self._policy = policy
         # What the main thread waits for: a signal's number, or 0 when the policy has ended. A handler of a signal may
         # interrupt anything on that thread, so it only puts: a lock it took could be one that the thread holds.
@@ -69,12 +74,24 @@ class Daemon:
         worker.start()
         while self._next() == signal.SIGHUP:
             self._reopen()
+        for listener in self.host.listeners:
+            listener.stop(5.0)
         self.host.stopping.set()
         deadline = time.monotonic() + _POLICY_STOP_S
         while worker.is_alive() and time.monotonic() < deadline and self._signal != -1:
             worker.join(0.05)
         watchdog.stop()
         return self._stop(script_args is not None, is_stuck=worker.is_alive())
+
+    def _http_listener(self, options: Any, certificate: bytes | None, key: bytes | None) -> Any:
+        # aiohttp takes a third of a second to import: only a policy that listens pays for it.
+        from kumoaudit.sources.http.listener import HttpListener
+        from kumoaudit.sources.http.loop import LoopThread
+        from kumoaudit.sources.http.tls import server_context
+
+        context = server_context(certificate, key, options.hostname or os.uname().nodename) if options.use_tls else None
+        self._loop = self._loop or LoopThread()
+        return HttpListener(options, context, self.services, self._loop)
 
     # -- the policy's thread ------------------------------------------------------------------------------------
 
@@ -87,8 +104,10 @@ class Daemon:
             if script_args is None:
                 self._configure("init")
                 self.pipeline.start()
+                for listener in self.host.listeners:
+                    listener.start()
                 self._ready()
-                while self.host.running_tasks() and not self.host.stopping.is_set():
+                while (self.host.listeners or self.host.running_tasks()) and not self.host.stopping.is_set():
                     time.sleep(0.02)
             else:
                 self.pipeline.start()
@@ -128,7 +147,9 @@ class Daemon:
         self.pipeline.finish_left_logs()
         self._record_config()
         logs = ", ".join(f"{r.spec.name} ({r.spec.path or r.spec.sink})" for r in self.pipeline.open_routes)
-        say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners none, logs {logs}")
+        say(
+            f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners {', '.join(x.name for x in self.host.listeners) or 'none'}, logs {logs}"
+        )
 
     def _record_config(self) -> None:
         policy = hashlib.sha256()

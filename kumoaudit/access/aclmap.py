@@ -138,7 +138,13 @@ class _MapReader:
         if allow is None:
             self._say(resource, n, "", "missing key 'allow'", "write allow = true or allow = false")
         elif not isinstance(allow, bool):
-            self._say(resource, n, "allow", f"allow: expected true or false, got {kind(allow)}", "without quotes")
+            self._say(
+                resource,
+                n,
+                "allow",
+                f"allow: expected true or false, got {kind(allow)}",
+                "write allow = true or allow = false",
+            )
         privileges = self._privileges(resource, n, value)
         criteria = self._criteria(resource, n, value)
         if criteria is None or len(self.problems) > before:

@@ -160,7 +160,8 @@ def why(criteria: Criteria, info: AuthInfo) -> str:
             return f"peer {info.peer_address} is {'' if holds(criteria, info) else 'not '}{address}"
         case MachineSet(networks):
             inside = next((n for n in networks if _inside((n,))(info)), None)
-            return f"peer {info.peer_address} is in {inside or 'none of ' + (', '.join(networks) or 'no networks')}"
+            where = inside or (f"none of {', '.join(networks)}" if networks else "no network, the set is empty")
+            return f"peer {info.peer_address} is in {where}"
         case Authenticated() | Unauthenticated():
             return f"authenticated ({_who(info)})" if info.identities else "not authenticated"
         case Anyone():

@@ -121,7 +121,7 @@ def _privilege_warnings(privilege: str, resource: str) -> Iterator[tuple[str, st
     if not bare:
         yield "is empty and never matches", ""
     elif bare != privilege:
-        yield "has a space at its end and never matches", f"did you mean {bare!r}?"
+        yield "has a space before or behind it and never matches", f"did you mean {bare!r}?"
     elif bare == "*":
         yield "is an ordinary star, not a wildcard", f"list the privileges: {', '.join(METHODS[:3])} ..."
     elif not resource.startswith(ROOT):

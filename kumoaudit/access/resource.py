@@ -149,4 +149,4 @@ def _names_for(local_addr: str, raw_path: str, normalise: bool) -> Resource:
     return Resource(names, raw_path, is_cut, names[0] == bound + raw_path)
 
 
-_cached = lru_cache(maxsize=2048)(_names_for)
+_cached = lru_cache(maxsize=1024)(_names_for)

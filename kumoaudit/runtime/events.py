@@ -186,23 +186,23 @@ class LuaEvents:
         )
         return event.id.encode() if self.emit(event) else None
 
-    def emit(self, event: Event) -> bool:
+    def emit(self, event: Event, patience_ns: int | None = None) -> bool:
         """What every source outside Lua calls: the policy's hook, then the logs. Any thread.
 
-        Waits for the runtime at most the handlers' time limit; then, or when the hook fails, the event is recorded
+        *patience_ns*: how long to wait for a full log, as in `Pipeline.emit`. Waits for the runtime at most the handlers' time limit; then, or when the hook fails, the event is recorded
         unchanged and a `handler_error` beside it. Events of kind `system` do not pass the hook.
         """
         host = self._host
         if host.validating:
             return False
         if event.kind == "system" or not host.has("audit_event"):
-            return host.pipeline.emit(event)
+            return host.pipeline.emit(event, patience_ns)
         try:
             with host.gate.entered("the handler of 'audit_event'", host.handler_timeout_s):
                 answer = self._run_hook(convert.to_lua(host.lua, shown_to_hook(event)))
         except GateTimeout as e:
             self._hook_failed(str(e).encode())
-            return host.pipeline.emit(event)
+            return host.pipeline.emit(event, patience_ns)
         verdict, *rest = answer if isinstance(answer, tuple) else (answer,)
         if verdict == b"drop":
             self._hook_dropped()
@@ -214,7 +214,7 @@ class LuaEvents:
                 event = changed_by_hook(event, convert.unpack(rest[0]))
             except UsageError as e:
                 self._hook_failed(str(e).encode())
-        return host.pipeline.emit(event)
+        return host.pipeline.emit(event, patience_ns)
 
     def _full_event(self, sec: float, ms: float, packed: bytes) -> Any:
         """A custom event to which the hook gave fields beyond Tarantool's ten: id, nothing, or {what is wrong}."""

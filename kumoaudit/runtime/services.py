@@ -67,6 +67,15 @@ class HostServices:
         key = (route, status)
         self.requests[key] = self.requests.get(key, 0) + 1
 
+    def not_alive(self) -> str:
+        return ""
+
+    def snapshot(self):
+        return {}
+
+    def too_full(self):
+        return ""
+
     def say(self, text: str) -> None:
         """A message for the operator."""
         self._current().say(text)

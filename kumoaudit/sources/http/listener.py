@@ -92,8 +92,9 @@ class HttpListener:
         )
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
-            handshake = {"ssl_handshake_timeout": _HANDSHAKE_S} if self._tls else {}
-            self._servers.append(await loop.create_server(self._http, sock=sock, ssl=self._tls, **handshake))
+            handshake_s = _HANDSHAKE_S if self._tls else None
+            server = await loop.create_server(self._http, sock=sock, ssl=self._tls, ssl_handshake_timeout=handshake_s)
+            self._servers.append(server)
         self._look_at_bursts()
 
     def stop(self, timeout_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -42,6 +43,9 @@ class LoopThread:
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
+        # KUMOAUDIT_UVLOOP=0 keeps Python's own loop, for comparisons.
+        if os.environ.get("KUMOAUDIT_UVLOOP") == "0":
+            raise ImportError
         import uvloop
     except ImportError:
         return asyncio.new_event_loop()
