@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kumoaudit import __version__
 from kumoaudit.core.clock import Deadline, SystemClock
 from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
+from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import to_text
 from kumoaudit.core.text import printable_lines
 from kumoaudit.pipeline.build import Pipeline
@@ -32,9 +33,15 @@ from kumoaudit.runtime.host import PolicyHost
 from kumoaudit.runtime.reload import Reloader
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
+from kumoaudit.services import HostServices
 from kumoaudit.sources.control import Command, ControlSocket, Peer
 from kumoaudit.sources.ingest import Ingest
 from kumoaudit.sources.unix import SocketListener
+
+if TYPE_CHECKING:
+    from kumoaudit.access.listener import HttpAsked
+    from kumoaudit.sources.http.listener import HttpListener
+    from kumoaudit.sources.http.loop import LoopThread
 
 # A Lua -> Python call beside a busy Python thread waits one interval; the default of 5 ms would be felt.
 _SWITCH_INTERVAL_S = 0.0005
@@ -80,13 +87,32 @@ class Daemon:
         self._listening = threading.Lock()
         self._has_stopped = False
         self.pipeline.on_first_log.append(self._first_record)
-        self._ingest = Ingest(self.host.events.emit_many, self.pipeline.clock, lambda: self.pipeline.node)
-        self.host.factories["unix"] = lambda options: SocketListener(
-            options.path, options.mode, self._ingest, self.pipeline.clock, say
-        )
+        self._ingest = Ingest(self._emit_many, self.pipeline.clock, lambda: self.pipeline.node)
+        self._loop: LoopThread | None = None
+        self.services = HostServices(self.reloader, self._ingest, self._reopen)
+        self.host.factories["unix"] = self._unix_listener
+        self.host.factories["http"] = self._http_listener
+
+    def _emit_many(self, events: Sequence[Event], patience_ns: int | None = None) -> list[bool]:
+        return self.host.events.emit_many(events, patience_ns)
 
     def _unix_listener(self, options: Any) -> SocketListener:
         return SocketListener(options.path, options.mode, self._ingest, self.pipeline.clock, say)
+
+    def _http_listener(self, asked: HttpAsked) -> HttpListener:
+        # aiohttp takes a third of a second to import: only a policy that listens pays for it.
+        from kumoaudit.sources.http.listener import HttpListener
+        from kumoaudit.sources.http.loop import LoopThread
+        from kumoaudit.sources.http.tls import server_context
+
+        options = asked.options
+        context = None
+        if options.use_tls:
+            context = server_context(asked.certificate, asked.private_key, options.hostname or os.uname().nodename)
+        self._loop = self._loop or LoopThread()
+        listener = HttpListener(options, context, self.services, self._loop)
+        listener.bind()
+        return listener
 
     @property
     def host(self) -> PolicyHost:

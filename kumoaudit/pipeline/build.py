@@ -282,6 +282,11 @@ class Pipeline:
         if not any(len(indices) == len(events) for indices in wanted.values()):
             self.totals.filtered += len(events) - len(own.union(*wanted.values()))
 
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether some log puts a record on the disk before it is acknowledged."""
+        return any(r.is_power or r.writes_through for r in self._in_order)
+
     def may_wait(self) -> bool:
         """Whether `emit` might block its caller now: a log waits for the disk, or has hardly room left. Any thread."""
         if not self._in_order:

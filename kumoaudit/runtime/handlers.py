@@ -22,6 +22,9 @@ EVENTS: dict[str, Declared] = {
     "main": Declared(("...",)),
     "validate_config": Declared(is_multiple=True),
     "shutdown": Declared(is_multiple=True),
+    "get_acl_definition": Declared(("resource",), "an access control list, or nil to pass on", is_multiple=True),
+    "http_server_validate_auth_basic": Declared(("user", "password"), "true, false or an AuthInfo"),
+    "http_server_validate_auth_bearer": Declared(("token",), "true, false or an AuthInfo"),
     "audit_event": Declared(("event",), "false to drop the event"),
 }
 

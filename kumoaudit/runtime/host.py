@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import lupa.luajit21 as lupa
 
+from kumoaudit.access.aclmap import AclMap
 from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import ConfigError, KumoauditError, PolicyError, Problem, UsageError
 from kumoaudit.core.spec import RouteSpec
@@ -28,6 +29,7 @@ from kumoaudit.runtime.gate import Gate
 from kumoaudit.runtime.handlers import Handlers
 from kumoaudit.runtime.literals import mark_known_fields
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
+from kumoaudit.runtime.objects import Objects
 from kumoaudit.runtime.refusals import Refusals
 from kumoaudit.runtime.shared import HostState, Shared
 from kumoaudit.runtime.tracked import Tracked, digest_of
@@ -44,9 +46,10 @@ API_MODULES = (
     "memoize",
     "diagnostics",
     "epoch",
+    "listeners",
     "socket",
 )
-LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
+LUA_MODULES = ("core", "aaa", "listeners", "time", "serde", "secrets", "digest", "memoize", "introspect")
 
 
 class Export(NamedTuple):
@@ -82,7 +85,7 @@ class PolicyHost(Shared):
 
         *successor_of* is the policy in force, which this one may replace (`shared.swap`): they share one state.
         """
-        self.shared = successor_of.shared if successor_of else HostState(say)
+        self.shared = successor_of.shared if successor_of else HostState(say, pipeline.clock)
         self.is_superseded = False
         self.users = 0
         """Calls and tasks that are on their way in this runtime; guarded by `shared.lock`."""
@@ -113,6 +116,10 @@ class PolicyHost(Shared):
         self.refusals = Refusals(self.sources, self.handlers)
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
         """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
+        self.objects = Objects()
+        """Python objects that the policy holds."""
+        self.acl_maps: dict[str, AclMap] = {}
+        """ACL maps that were loaded, by the name of their source; `kumoaudit check` looks for what never matches."""
         self.progress = 0
         """Calls that Lua has made to Python; with the rings' positions this tells work from a loop."""
         self._calls_out = 0

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kumoaudit.access.control import AccessControl
 from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.timers import Timers
 
 if TYPE_CHECKING:
-    from kumoaudit.core.protocols import Listener
+    from kumoaudit.core.protocols import Clock, Listener
     from kumoaudit.runtime.host import PolicyHost
     from kumoaudit.runtime.reload import Reloader
 
@@ -26,7 +27,7 @@ HANDLER_TIMEOUT_S = 10.0
 class HostState:
     """One per process (or per host in a test). Any thread; `lock` guards who is in force and who is in use."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], clock: Clock) -> None:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.exit_code: int | None = None
@@ -41,6 +42,9 @@ class HostState:
         """Rises with each reload and each kumo.bump_config_epoch(); caches that depend on it then forget."""
         self.on_epoch: list[Callable[[], None]] = []
         """Called when the epoch has risen, on the thread that raised it; for caches that outlive a policy."""
+        self.access = AccessControl(clock)
+        """Who may do what; `kumo.aaa.*` sets it up."""
+        self.on_epoch.append(self.access.forget)
         self.cache_capacities: dict[str, int] = {}
         """What kumo.set_lruttl_cache_capacity set for caches of the host itself."""
         self.listeners: list[Listener] = []
@@ -164,6 +168,10 @@ class Shared:
     @property
     def factories(self) -> dict[str, Callable[..., Listener]]:
         return self.shared.factories
+
+    @property
+    def access(self) -> AccessControl:
+        return self.shared.access
 
     @property
     def timers(self) -> Timers:
