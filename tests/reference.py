@@ -22,6 +22,7 @@ from kumoaudit.core.predicate import Always
 from kumoaudit.core.units import Free, duration_text
 from kumoaudit.dialects.kumo import AcctLogOptions
 from kumoaudit.dialects.native import HostOptions, LogOptions, SharedOptions
+from kumoaudit.runtime.api.socket import SocketOptions
 from kumoaudit.runtime.handlers import EVENTS
 from kumoaudit.sources.metrics import METRICS
 from tests.policies import inside
@@ -61,6 +62,12 @@ MEANINGS = {
     "max_event_size": "A longer event is recorded with its longest texts cut, and an `event_truncated` beside it.",
 }
 
+# Where the same name means something else.
+SOCKET_MEANINGS = {
+    "path": "Place of the socket; made at the start, removed at the end.",
+    "mode": "Who may connect, as octal digits of a file mode, in quotes.",
+}
+
 _DURATIONS = ("max_segment_duration", "block_timeout", "handler_timeout")
 
 
@@ -98,6 +105,8 @@ def _default(name: str, value: Any) -> str:
             return "every event"
         case Free():
             return f"`'{value.percent}%'`"
+        case int() if name == "mode":
+            return f"`'{value:04o}'`"
         case int() if name in _DURATIONS:
             return f"`'{duration_text(value)}'`"
         case str():
@@ -109,13 +118,14 @@ def _default(name: str, value: Any) -> str:
 def _options(options: type[msgspec.Struct], only: type[msgspec.Struct] | None = None) -> str:
     """A table of the options of a struct: its own, without those it shares (or only those)."""
     shared = set(SharedOptions.__struct_fields__)
+    meanings = MEANINGS | (SOCKET_MEANINGS if options is SocketOptions else {})
     defaults = {f.name: f.default for f in msgspec.structs.fields(options)}
     out = ["| option | takes | default | meaning |", "|---|---|---|---|"]
     for name, parser in parsers_of(options).items():
         if only is None and options is not HostOptions and name in shared:
             continue
         about = (parser.__doc__ or "").strip().replace("|", "\\|")
-        out.append(f"| `{name}` | {about} | {_default(name, defaults[name])} | {MEANINGS.get(name, '')} |")
+        out.append(f"| `{name}` | {about} | {_default(name, defaults[name])} | {meanings.get(name, '')} |")
     return "\n".join(out) + "\n"
 
 
@@ -189,7 +199,7 @@ _FIELD = re.compile(r"^---@field (?P<name>\w+)(?P<maybe>\??) (?P<rest>.*)$", re.
 _RESULT = re.compile(r"^---@return (?P<type>\S+)", re.MULTILINE)
 
 # Classes whose fields are options of a log or of the host: options.md has them with types and defaults.
-_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions")
+_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions", "SocketOptions")
 
 
 def _cell(text: str) -> str:
@@ -262,6 +272,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "log-options": lambda: _options(LogOptions),
     "shared-options": lambda: _options(SharedOptions, SharedOptions),
     "acct-options": lambda: _options(AcctLogOptions),
+    "socket-options": lambda: _options(SocketOptions),
     "host-options": lambda: _options(HostOptions),
     "tarantool-events": _tarantool_part,
     "host-events": _host_part,

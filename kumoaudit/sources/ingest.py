@@ -45,8 +45,9 @@ _encode = msgspec.json.Encoder().encode
 class Ingest:
     """Takes batches. `take`: any thread, several at once.
 
-    A record whose caller gave it an `id` is recorded once: the last 100,000 such ids are remembered, with what came of
-    them, from their acknowledgement on. Tarantool's `uuid` is no such key, for it may rightly stand in many records.
+    A record whose caller gave it an `id` is recorded once: the last 100,000 such ids are remembered, from the
+    acknowledgement of their record on; one that no log took is offered again. Tarantool's `uuid` is no such key, for it
+    may rightly stand in many records.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Ingest:
     ) -> None:
         """*node* gives the name of this machine for the records, or "": the pipeline's."""
         self._emit_many, self._clock, self._node, self._most = emit_many, clock, node, remembered
-        self._seen: OrderedDict[str, bool] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._flying: set[str] = set()
         self._landed = threading.Condition()
 
@@ -90,28 +91,28 @@ class Ingest:
                     at.append(len(new))
                 new.append(event)
             took = self._emit_many(new, patience_ns) if new else []
-            self._remember({key: took[i] for key, i in place.items()})
+            self._remember([key for key, i in place.items() if took[i]])
         finally:
             with self._landed:
                 self._flying -= mine
                 self._landed.notify_all()
-        return [took[i] if i >= 0 else known[key or ""] for i, key in zip(at, lower, strict=True)]
+        return [i < 0 or took[i] for i in at]
 
-    def _claim(self, keys: set[str], patience_ns: int | None) -> dict[str, bool]:
-        """What is known about *keys*; until they are let go of, no other batch records one of them."""
+    def _claim(self, keys: set[str], patience_ns: int | None) -> set[str]:
+        """Those of *keys* that are recorded; until they are let go of, no other batch records one of them."""
         patience = _WAIT_S if patience_ns is None else patience_ns / 1e9
         with self._landed:
             if not self._landed.wait_for(lambda: self._flying.isdisjoint(keys), patience):
                 raise RecordRefused("a record with the same id is being recorded just now")
             self._flying |= keys
-            known = {key: self._seen[key] for key in keys if key in self._seen}
+            known = {key for key in keys if key in self._seen}
             for key in known:
                 self._seen.move_to_end(key)
         return known
 
-    def _remember(self, found: dict[str, bool]) -> None:
+    def _remember(self, recorded: list[str]) -> None:
         with self._landed:
-            self._seen.update(found)
+            self._seen.update(dict.fromkeys(recorded))
             while len(self._seen) > self._most:
                 self._seen.popitem(last=False)
 

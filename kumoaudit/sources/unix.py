@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 8 << 20
 
 # A batch: what arrives without a pause this long, but not more than so many bytes of whole lines.
 _PAUSE_S = 0.005
-_BATCH_BYTES = 512 << 10
+_BATCH_BYTES = 256 << 10
 _READ_BYTES = 256 << 10
 # A line that does not go on, and a client that does not read its answers.
 _PATIENCE_S = 30.0
