@@ -6,6 +6,7 @@ object at a time (`records.parse_record`), which alone words what is wrong. Both
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -37,8 +38,8 @@ class Parsed(NamedTuple):
     keys: list[str | None] | None
 
 
-class _Custom(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A plain custom record: Tarantool's ten fields and ours. Only what is right decodes."""
+class _Ten(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A plain custom record with nothing but Tarantool's ten fields. Only what is right decodes."""
 
     description: str
     record: Literal["custom"] = "custom"
@@ -51,6 +52,11 @@ class _Custom(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     module: str | None = None
     user: str | None = None
     tag: str | None = None
+
+
+class _Custom(_Ten, forbid_unknown_fields=True, gc=False):
+    """A plain custom record with fields that are ours, too."""
+
     id: str | None = None
     timestamp: str | None = None
     host: str | None = None
@@ -63,25 +69,10 @@ class _Custom(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     detail: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
-    def has_more(self) -> bool:
-        """Whether a field beyond Tarantool's ten is there."""
-        return not (
-            self.id is None
-            and self.timestamp is None
-            and self.host is None
-            and self.peer is None
-            and self.resource is None
-            and self.privilege is None
-            and self.scope is None
-            and self.source is None
-            and self.outcome is None
-            and self.detail is None
-            and self.metadata is None
-        )
-
 
 _OURS = ("host", "resource", "privilege", "scope", "source", "outcome", "metadata", "detail")
 
+_ten_lines = msgspec.json.Decoder(_Ten).decode_lines
 _custom_lines = msgspec.json.Decoder(_Custom).decode_lines
 _decode = msgspec.json.Decoder().decode
 
@@ -150,12 +141,19 @@ def _not_json(error: Exception) -> str:
     return f"not JSON: {str(error).removeprefix('JSON is malformed: ')}"
 
 
+def _records(data: bytes) -> Sequence[_Ten]:
+    """The plain custom records of *data*, of one class; none when it holds anything else."""
+    for decode in (_ten_lines, _custom_lines):
+        try:
+            return decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return ()
+
+
 def _plain_lines(data: bytes, base: Base) -> Parsed | None:
     """The batch when every line is a plain custom record in order, else None."""
-    try:
-        records = _custom_lines(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    records = _records(data)
     # Two objects on a line, or one over several: the long way says what it thinks of that.
     if not 0 < len(records) <= MAX_EVENTS or data.count(b"\n") + (not data.endswith(b"\n")) != len(records):
         return None
@@ -170,7 +168,7 @@ def _plain_lines(data: bytes, base: Base) -> Parsed | None:
     try:
         for r in records:
             time_ns = now_ns if r.time is None else read(r.time)
-            # Ten fields here, the rest when there is one: a struct is made at a cost that grows with its fields.
+            # Ten fields here, ours behind: a struct is made at a cost that grows with its fields.
             event = Event(
                 id=r.uuid or uuid4(),
                 time_ns=time_ns,
@@ -186,12 +184,14 @@ def _plain_lines(data: bytes, base: Base) -> Parsed | None:
                 description=r.description,
                 detail=detail,
             )
-            if r.has_more():
-                event = _with_more(event, r, base)
             events.append(event)
+        if not isinstance(records[0], _Custom):
+            return Parsed(events, None)
+        ours = [r for r in records if isinstance(r, _Custom)]
+        events = [_with_more(event, r, base) for event, r in zip(events, ours, strict=True)]
     except ValueError:
         return None
-    keys = [r.id for r in records]
+    keys = [r.id for r in ours]
     return Parsed(events, keys if any(keys) else None)
 
 
@@ -218,7 +218,7 @@ def _with_more(event: Event, r: _Custom, base: Base) -> Event:
         raise ValueError(name) from e
     if r.detail:
         more["detail"] = {**r.detail, **(base.detail or {})}
-    return msgspec.structs.replace(event, **more)
+    return msgspec.structs.replace(event, **more) if more else event
 
 
 _UUID_SHAPE = bytes.maketrans(b"0123456789abcdefABCDEF", b"x" * 22)
