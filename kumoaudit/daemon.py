@@ -51,7 +51,7 @@ class Daemon:
         self.pipeline = Pipeline(data_dir, node or os.uname().nodename, RealDisk(), SystemClock(), say)
         self.host = PolicyHost(policy, self.pipeline, say, trusted=trusted)
         self.services = HostServices(lambda: self.host)
-        self._loop = None
+        self._http: tuple[Any, Any] | None = None
         self.host.factories["http"] = self._http_listener
         self._policy = policy
         # What the main thread waits for: a signal's number, or 0 when the policy has ended. A handler of a signal may
@@ -85,13 +85,14 @@ class Daemon:
 
     def _http_listener(self, options: Any, certificate: bytes | None, key: bytes | None) -> Any:
         # aiohttp takes a third of a second to import: only a policy that listens pays for it.
+        from kumoaudit.sources.http.guard import Guard
         from kumoaudit.sources.http.listener import HttpListener
         from kumoaudit.sources.http.loop import LoopThread
         from kumoaudit.sources.http.tls import server_context
 
         context = server_context(certificate, key, options.hostname or os.uname().nodename) if options.use_tls else None
-        self._loop = self._loop or LoopThread()
-        return HttpListener(options, context, self.services, self._loop)
+        self._http = self._http or (LoopThread(), Guard(self.services))
+        return HttpListener(options, context, self.services, *self._http)
 
     # -- the policy's thread ------------------------------------------------------------------------------------
 
@@ -147,9 +148,8 @@ class Daemon:
         self.pipeline.finish_left_logs()
         self._record_config()
         logs = ", ".join(f"{r.spec.name} ({r.spec.path or r.spec.sink})" for r in self.pipeline.open_routes)
-        say(
-            f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners {', '.join(x.name for x in self.host.listeners) or 'none'}, logs {logs}"
-        )
+        listeners = ", ".join(x.name for x in self.host.listeners) or "none"
+        say(f"kumoaudit {__version__} ready: pid {os.getpid()}, listeners {listeners}, logs {logs}")
 
     def _record_config(self) -> None:
         policy = hashlib.sha256()

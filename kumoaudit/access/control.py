@@ -1,4 +1,4 @@
-"""Decisions with their caches: the policy's ACLs, the built-in ones, and what was decided a moment ago (KumoMTA 2.7)."""
+"""Decisions with their caches: the policy's ACLs, the built-in ones, and what was decided a moment ago (KumoMTA)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class _Needed(Exception):
 class AccessControl:
     """Who may do what, as the policy and the built-in map say. Any thread; never enters Lua itself.
 
-    A caller that gets a name from `step` asks the policy's `get_acl_definition` handlers for it, puts the answer (an ACL
-    or None) into *asked*, and steps again: so one walk serves callers inside Lua and outside.
+    A caller that gets a name from `step` asks the policy's `get_acl_definition` handlers for it, puts the answer (an
+    ACL or None) into *asked*, and steps again: so one walk serves callers inside Lua and outside.
     """
 
     def __init__(self, clock: Clock) -> None:

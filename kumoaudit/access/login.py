@@ -48,8 +48,8 @@ class Malformed(Exception):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """How a login came out. `gained` are the identities and groups that join what the connection is known by, `attempted`
-    is who the caller claims to be; `reason` says why it failed, `warning` what the operator should know."""
+    """How a login came out. `gained` are the identities and groups that join what the connection is known by,
+    `attempted` is who the caller claims to be; `reason` says why it failed, `warning` what the operator should know."""
 
     ok: bool
     attempted: Identity

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from typing import Any
+
 import click
 
 from kumoaudit.cli.help import HelpfulCommand, option
@@ -35,6 +37,7 @@ def command(policy: str, data_dir: str | None) -> int:
 
     pipeline = Pipeline(data_dir_of(data_dir, os.environ)[0], os.uname().nodename, RealDisk(), SystemClock(), say)
     host = PolicyHost(policy, pipeline, say, validating=True)
+    host.factories["http"] = _checked_listener
     problems: list[KumoauditError] = []
     try:
         host.load()
@@ -64,3 +67,11 @@ def command(policy: str, data_dir: str | None) -> int:
         return 1
     click.echo(f"{policy}: no problems found")
     return 0
+
+
+def _checked_listener(options: Any, certificate: bytes | None, key: bytes | None) -> None:
+    """As the daemon would make it, but for the address: whether that is free is another question at the start."""
+    from kumoaudit.sources.http.tls import server_context
+
+    if options.use_tls:
+        server_context(certificate, key, options.hostname or os.uname().nodename)

@@ -43,7 +43,7 @@ def decide(host: PolicyHost, resource: Resource, auth_info: AuthInfo, privilege:
 
 
 def login(host: PolicyHost, credentials: Credentials) -> Login:
-    """Ask the policy whether credentials are good. Without a handler they are not (D7). Raises PolicyError, UsageError."""
+    """Ask the policy whether credentials are good. Without a handler they are not (D7). Raises UsageError."""
     if not host.has(credentials.event):
         return login_of(credentials, [False])
     return login_of(credentials, host.call(credentials.event, *credentials.arguments))

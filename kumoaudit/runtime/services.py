@@ -11,6 +11,8 @@ from kumoaudit.core.event import AuthInfo, Event
 from kumoaudit.runtime import access
 from kumoaudit.runtime.host import PolicyHost
 
+_MOST_SAID = 256
+
 
 class HostServices:
     """Asks the policy that is in force at the moment. Any thread."""
@@ -83,5 +85,7 @@ class HostServices:
     def say_once(self, text: str) -> None:
         """A message for the operator, the first time only."""
         if text not in self._said:
+            if len(self._said) >= _MOST_SAID:
+                self._said.clear()
             self._said.add(text)
             self.say(text)

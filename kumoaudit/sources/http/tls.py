@@ -14,7 +14,7 @@ _SELF_SIGNED_DAYS = 365
 
 def server_context(certificate: bytes | None, private_key: bytes | None, hostname: str) -> ssl.SSLContext:
     """A server's context, TLS 1.2 or newer. *certificate* (PEM, with its chain) and *private_key* (PEM) may lie in one
-    text; without either a certificate for *hostname* is made that signs itself. Raises UsageError, never with a key in it.
+    text; without either a certificate for *hostname* is made that signs itself. Raises UsageError, which shows no key.
     """
     if certificate is None and private_key is None:
         certificate, private_key = self_signed(hostname)
