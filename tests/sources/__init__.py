@@ -1,0 +1,1 @@
+"""Sources of events: the HTTP listener."""
