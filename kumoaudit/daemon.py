@@ -40,6 +40,7 @@ from kumoaudit.sources.unix import SocketListener
 
 if TYPE_CHECKING:
     from kumoaudit.access.listener import HttpAsked
+    from kumoaudit.sources.http.guard import Guard
     from kumoaudit.sources.http.listener import HttpListener
     from kumoaudit.sources.http.loop import LoopThread
 
@@ -88,7 +89,7 @@ class Daemon:
         self._has_stopped = False
         self.pipeline.on_first_log.append(self._first_record)
         self._ingest = Ingest(self._emit_many, self.pipeline.clock, lambda: self.pipeline.node)
-        self._loop: LoopThread | None = None
+        self._http: tuple[LoopThread, Guard] | None = None
         self.services = HostServices(self.reloader, self._ingest, self._reopen)
         self.host.factories["unix"] = self._unix_listener
         self.host.factories["http"] = self._http_listener
@@ -101,6 +102,7 @@ class Daemon:
 
     def _http_listener(self, asked: HttpAsked) -> HttpListener:
         # aiohttp takes a third of a second to import: only a policy that listens pays for it.
+        from kumoaudit.sources.http.guard import Guard
         from kumoaudit.sources.http.listener import HttpListener
         from kumoaudit.sources.http.loop import LoopThread
         from kumoaudit.sources.http.tls import server_context
@@ -109,8 +111,8 @@ class Daemon:
         context = None
         if options.use_tls:
             context = server_context(asked.certificate, asked.private_key, options.hostname or os.uname().nodename)
-        self._loop = self._loop or LoopThread()
-        listener = HttpListener(options, context, self.services, self._loop)
+        self._http = self._http or (LoopThread(), Guard(self.services))
+        listener = HttpListener(options, context, self.services, *self._http)
         listener.bind()
         return listener
 

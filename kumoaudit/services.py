@@ -21,6 +21,7 @@ from kumoaudit.sources.ingest import Ingest, Taken
 from kumoaudit.sources.metrics import Counters
 from kumoaudit.sources.records import PeerInfo
 
+_MOST_SAID = 256
 _DEFAULT_TIMEOUT_NS = 10_000_000_000
 
 
@@ -136,5 +137,7 @@ class HostServices:
     def say_once(self, text: str) -> None:
         """A message for the operator, the first time only."""
         if text not in self._said:
+            if len(self._said) >= _MOST_SAID:
+                self._said.clear()
             self._said.add(text)
             self.say(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
@@ -36,6 +37,7 @@ def command(policy: str, data_dir: str | None) -> int:
 
     pipeline = Pipeline(data_dir_of(data_dir, os.environ)[0], os.uname().nodename, RealDisk(), SystemClock(), say)
     host = PolicyHost(policy, pipeline, say, validating=True)
+    host.factories["http"] = _checked_listener
     problems: list[KumoauditError] = []
     try:
         host.load()
@@ -72,3 +74,12 @@ def command(policy: str, data_dir: str | None) -> int:
             return host.exit_code
     click.echo(f"{policy}: no problems found")
     return 0
+
+
+def _checked_listener(asked: Any) -> Any:
+    """As the daemon would make it, but for the address: whether that is free is another question at the start."""
+    from kumoaudit.sources.http.tls import server_context
+
+    options = asked.options
+    if options.use_tls:
+        server_context(asked.certificate, asked.private_key, options.hostname or os.uname().nodename)

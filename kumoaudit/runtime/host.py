@@ -547,6 +547,8 @@ class PolicyHost(Shared):
                 f"  write: kumo.on('init', function() {call} {{ ... }} end)"
             )
         if self.validating:
+            if check := self.factories.get(kind):
+                check(options)
             return
         if kind not in self.factories:
             raise UsageError(f"{at}: {call}: this host serves nothing\n  run the policy with `kumoaudit run`")

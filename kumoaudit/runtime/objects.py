@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeVar
 
 from kumoaudit.core.errors import UsageError
@@ -14,7 +15,8 @@ class Objects:
 
     def __init__(self) -> None:
         self._held: dict[int, Any] = {}
-        self._last = 0
+        # A policy sees no number; from an unknown first one it cannot guess one either, and so makes no object itself.
+        self._last = int.from_bytes(os.urandom(6))
 
     def add(self, value: object) -> int:
         """Hold *value*; its number."""
@@ -26,7 +28,7 @@ class Objects:
         """The object of a number that Lua gave. Raises UsageError when it is none of that kind."""
         value = self._held.get(int(number)) if isinstance(number, (int, float)) else None
         if not isinstance(value, kind):
-            raise UsageError(f"not a {kind.__name__} of this host")
+            raise UsageError("not an object that this host made")
         return value
 
     def forget(self, numbers: list[int]) -> None:

@@ -1,1 +1,1 @@
-"""Records that applications send: parsing, recording once, the Unix socket."""
+"""Listeners and sockets: records of applications, HTTP, the control socket."""

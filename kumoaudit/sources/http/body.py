@@ -8,13 +8,15 @@ import zlib
 from typing import Any
 
 import zstandard
-from aiohttp.web import BaseRequest
+from aiohttp.web import BaseRequest, RequestPayloadError
 
-PATIENCE_S = 30.0
-SLOWEST_BYTES_A_SECOND = 1024
+from kumoaudit.sources.http.limits import Limits
+
 MOST_RATIO = 200
 _ZSTD_WINDOW = 8 << 20
 _STEP = 1 << 16
+# Each member costs a copy of what is behind it.
+_MOST_MEMBERS = 256
 
 
 class BodyRefused(Exception):
@@ -25,7 +27,7 @@ class BodyRefused(Exception):
         self.status = status
 
 
-async def read_body(request: BaseRequest, limit: int) -> bytes:
+async def read_body(request: BaseRequest, limit: int, limits: Limits) -> bytes:
     """The body, decompressed. Raises BodyRefused: 413 over *limit* bytes, 408 too slow, 415 and 400 its encoding."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "zstd"):
@@ -33,14 +35,14 @@ async def read_body(request: BaseRequest, limit: int) -> bytes:
     length = request.content_length
     if length is not None and length > limit:
         raise BodyRefused(413, f"the body is over request_body_limit ({limit} bytes)")
-    raw = await _read(request, limit)
+    raw = await _read(request, limit, limits)
     if encoding == "identity":
         return raw
     # Decompressing may take a while for the loop; the pool has time.
     return await asyncio.get_running_loop().run_in_executor(None, decompressed, raw, encoding, limit)
 
 
-async def _read(request: BaseRequest, limit: int) -> bytes:
+async def _read(request: BaseRequest, limit: int, limits: Limits) -> bytes:
     if (message := request.headers.get("Expect")) is not None:
         if message.lower() != "100-continue":
             raise BodyRefused(417, "only 100-continue can be expected")
@@ -49,12 +51,15 @@ async def _read(request: BaseRequest, limit: int) -> bytes:
     loop = asyncio.get_running_loop()
     begin, size, parts = loop.time(), 0, []
     while not request.content.at_eof():
-        left = begin + PATIENCE_S + size / SLOWEST_BYTES_A_SECOND - loop.time()
+        left = begin + limits.body_s + size / limits.body_bytes_per_s - loop.time()
         try:
             async with asyncio.timeout(left):
                 part = await request.content.readany()
         except TimeoutError:
             raise BodyRefused(408, "the body comes too slowly") from None
+        except (OSError, ValueError, RequestPayloadError):
+            # The client went away, or sent chunks that are none. What it asked for is recorded already.
+            raise BodyRefused(400, "the body did not come whole") from None
         size += len(part)
         if size > limit:
             raise BodyRefused(413, f"the body is over request_body_limit ({limit} bytes)")
@@ -76,15 +81,17 @@ def decompressed(raw: bytes, encoding: str, limit: int) -> bytes:
 
 def _gunzip(raw: bytes, most: int) -> bytes:
     out = bytearray()
-    while raw:
+    for _ in range(_MOST_MEMBERS):
         reader = zlib.decompressobj(wbits=31)
         out += reader.decompress(raw, most + 1 - len(out))
         if len(out) > most:
-            break
+            return bytes(out)
         if not reader.eof:
             raise EOFError("it ends too early")
         raw = reader.unused_data
-    return bytes(out)
+        if not raw:
+            return bytes(out)
+    raise EOFError(f"it has more than {_MOST_MEMBERS} members")
 
 
 def _unzstd(raw: bytes, most: int) -> bytes:
@@ -92,13 +99,15 @@ def _unzstd(raw: bytes, most: int) -> bytes:
         io.BytesIO(raw), read_across_frames=True
     )
     whole: bytes = reader.read(most + 1)
-    if len(whole) <= most:
-        # A torn last frame raises nothing when read as a stream.
-        rest = raw
-        while rest:
-            frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-            frame.decompress(rest)
-            if not frame.eof:
-                raise EOFError("it ends too early")
-            rest = frame.unused_data
-    return whole
+    if len(whole) > most:
+        return whole
+    # A torn last frame raises nothing when read as a stream.
+    for _ in range(_MOST_MEMBERS):
+        frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+        frame.decompress(raw)
+        if not frame.eof:
+            raise EOFError("it ends too early")
+        raw = frame.unused_data
+        if not raw:
+            return whole
+    raise EOFError(f"it has more than {_MOST_MEMBERS} frames")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from aiohttp.web import BaseRequest, Response
@@ -19,7 +19,7 @@ from kumoaudit.core.errors import KumoauditError, RecordRefused
 from kumoaudit.core.event import AuthInfo, Event, Identity
 from kumoaudit.core.ids import ulid
 from kumoaudit.sources.http import reply
-from kumoaudit.sources.http.reply import RETRY_S, Refused
+from kumoaudit.sources.http.reply import RETRY_S, NotRecorded, Refused
 from kumoaudit.sources.http.throttle import Burst, Throttle
 from kumoaudit.sources.services import Services
 
@@ -27,6 +27,9 @@ LATER = "try again later"
 _LOOK_EVERY_S = 0.02
 # Threads for what may wait: the policy's handlers, the disk of a log that promises to survive a power cut.
 _MOST_WAITING = 64
+# Records of the listener itself that may wait for a full log; what comes then is counted.
+_MOST_NOTES = 1000
+_SAY_EVERY_S = 1.0
 
 
 class Asked:
@@ -60,30 +63,33 @@ class Guard:
         self._key = os.urandom(32)
         self._pool = ThreadPoolExecutor(_MOST_WAITING, "http")
         self._warned: set[str] = set()
+        self._notes: set[Future[None]] = set()
+        self._said_at, self._unsaid = 0, 0
 
-    def close(self) -> None:
-        """End; what waits goes on until its own limit."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def settle(self, timeout_s: float) -> None:
+        """Wait until notes that are under way are recorded; any thread but the loop's."""
+        wait(set(self._notes), timeout_s)
 
     # -- records ------------------------------------------------------------------------------------------------
 
     async def record(self, event: Event) -> None:
-        """Record *event* before anything is answered. Raises Refused (503) when a log that must have it cannot."""
+        """Record *event* before anything is answered. Raises NotRecorded when a log that must have it cannot."""
         services = self._services
         try:
             if not services.may_wait():
                 services.emit(event)
-            elif services.must_wait():
-                await self.in_pool(services.emit, event)
-            else:
-                # A log is full. Whoever waits for it waits here, at no cost; the loop goes on for everybody else.
-                loop = asyncio.get_running_loop()
-                give_up = loop.time() + services.block_timeout_s
-                while services.may_wait() and loop.time() < give_up:
-                    await asyncio.sleep(_LOOK_EVERY_S)
-                services.emit(event, 0)
+                return
+            loop = asyncio.get_running_loop()
+            give_up = loop.time() + services.block_timeout_s
+            if services.must_wait():
+                await self.in_pool(lambda: services.emit(event, max(0, int((give_up - loop.time()) * 1e9))))
+                return
+            # A log is full. Whoever waits for it waits here, at no cost; the loop goes on for everybody else.
+            while services.may_wait() and loop.time() < give_up:
+                await asyncio.sleep(_LOOK_EVERY_S)
+            services.emit(event, 0)
         except RecordRefused:
-            raise Refused(503, LATER, {"Retry-After": str(RETRY_S)}) from None
+            raise NotRecorded(503, LATER, {"Retry-After": str(RETRY_S)}) from None
 
     async def in_pool(self, function: Any, *args: Any) -> Any:
         """Call what may wait on a thread of its own; a call that found no thread in time is refused."""
@@ -98,8 +104,8 @@ class Guard:
 
         return await loop.run_in_executor(self._pool, call)
 
-    def note(self, type: str, description: str, detail: dict[str, Any]) -> None:
-        """Record something about the listener itself, when that can be done; nobody waits for it."""
+    def note(self, type: str, description: str, detail: dict[str, Any]) -> str:
+        """Record something about the listener itself, when that can be done; nobody waits for it. The record's id."""
         services = self._services
         now = services.clock.now_ns()
         event = Event(
@@ -115,16 +121,32 @@ class Guard:
             description=description,
             detail=detail,
         )
-        if services.may_wait():
-            self._pool.submit(self._emit_or_say, event)
-        else:
+        if not services.may_wait():
             self._emit_or_say(event)
+        elif len(self._notes) >= _MOST_NOTES:
+            services.counters.refused += 1
+            return ""
+        else:
+            future = self._pool.submit(self._emit_or_say, event)
+            self._notes.add(future)
+            future.add_done_callback(self._notes.discard)
+        return event.id
 
     def _emit_or_say(self, event: Event) -> None:
         try:
             self._services.emit(event)
         except RecordRefused as e:
-            self._services.say(f"{event.type} could not be recorded: {e}")
+            self._services.say_once(f"{event.type} could not be recorded: {e}")
+
+    def say(self, text: str) -> None:
+        """A message for the operator that a client can cause: at most one a second, with how many were left out."""
+        now = self._services.clock.monotonic_ns()
+        if self._said_at and now - self._said_at < _SAY_EVERY_S * 1e9:
+            self._unsaid += 1
+            return
+        more = f"\n  ({self._unsaid} more before it)" if self._unsaid else ""
+        self._said_at, self._unsaid = now, 0
+        self._services.say(text + more)
 
     # -- who ----------------------------------------------------------------------------------------------------
 
@@ -155,11 +177,13 @@ class Guard:
         await self._record_login(asked, login.attempted, True, "")
 
     async def _check(self, asked: Asked, credentials: Credentials, key: bytes) -> Login:
-        wait_ns, bursts = self._throttle.wait_ns(asked.peer, credentials.user)
-        if wait_ns:
+        wait_ns, burst = self._throttle.check(asked.peer, credentials.user)
+        if burst is not None:
             self._services.counters.throttled += 1
-            for burst in bursts:
-                self._note_burst(burst)
+            if burst.refused == 1:
+                burst.id = self._note_burst(burst)
+            # Not one record per guess: the reply names that of the burst.
+            asked.audit_id = burst.id
             raise Refused(429, "too many failed logins", {"Retry-After": str(-(-wait_ns // 1_000_000_000))})
         logins = self._services.access.logins
         generation = logins.generation
@@ -168,7 +192,7 @@ class Guard:
         except RecordRefused:
             raise Refused(503, LATER, {"Retry-After": str(RETRY_S)}) from None
         except KumoauditError as e:
-            self._services.say(str(e))
+            self.say(str(e))
             reason = f"handler error: {str(e).splitlines()[0]}"
             await self._record_login(asked, Identity(credentials.user, credentials.context), False, reason)
             raise Refused(500, LATER) from None
@@ -188,33 +212,30 @@ class Guard:
     async def _record_login(self, asked: Asked, attempted: Identity, ok: bool, reason: str) -> None:
         self._services.counters.authentication(ok)
         now = self._services.clock.now_ns()
+        # A failure ends the request: its record is the one that the reply names.
         event = authentication_event(
             attempted,
             ok,
             asked.info,
-            id=ulid(now),
+            id=ulid(now) if ok else asked.audit_id,
             time_ns=now,
             node=self._services.node,
             reason=reason or None,
             request=asked.about(),
         )
-        if not ok:
-            # The reply ends here, so this is the record that it names.
-            asked.audit_id = event.id
         await self.record(event)
 
-    def _note_burst(self, burst: Burst) -> None:
-        name = "address" if burst.what == "peer" else "user"
-        detail = {burst.what: burst.who, "failures": burst.failures, "refused": burst.refused}
-        self.note("auth_throttled", f"logins of {name} {burst.who} are refused after {burst.failures} failures", detail)
+    def _note_burst(self, burst: Burst) -> str:
+        text = f"logins of {_shown(burst)} are refused after {burst.failures} failures within a minute"
+        return self.note("auth_throttled", text, _detail(burst))
 
-    def look_at_bursts(self) -> None:
+    def look_at_bursts(self, *, all_of_them: bool = False) -> None:
         """Record what bursts of guesses came to that have ended. The listener calls it every few seconds."""
-        for burst in self._throttle.over():
-            name = "address" if burst.what == "peer" else "user"
-            detail = {burst.what: burst.who, "failures": burst.failures, "refused": burst.refused, "ended": True}
-            text = f"a burst of failed logins of {name} {burst.who} has ended: {burst.refused} were refused"
-            self.note("auth_throttled", text, detail)
+        for burst in self._throttle.over(all_of_them=all_of_them):
+            text = f"a burst of failed logins of {_shown(burst)} has ended: {burst.refused} were refused"
+            self.note(
+                "auth_throttled", text, _detail(burst) | {"refused": burst.refused, "ended": True, "began": burst.id}
+            )
 
     # -- may they -----------------------------------------------------------------------------------------------
 
@@ -224,7 +245,8 @@ class Guard:
             asked.path = path_of(asked.request.raw_path)
         except ValueError as e:
             problem = str(e).splitlines()[0]
-            self.note("http_refused", f"400: {problem}", {"peer": asked.peer, "status": 400, "reason": problem})
+            detail = {"peer": asked.peer or None, "status": 400, "reason": problem, "listener": local}
+            asked.audit_id = self.note("http_refused", f"400: {problem}", detail)
             raise Refused(400, "malformed URI?") from None
         asked.resource = names_for(local, asked.path)
 
@@ -254,7 +276,7 @@ class Guard:
         except RecordRefused:
             raise Refused(503, LATER, {"Retry-After": str(RETRY_S)}) from None
         except KumoauditError as e:
-            services.say(str(e))
+            self.say(str(e))
             await self.record_denial(asked, "error", str(e).splitlines()[0])
             raise Refused(500, LATER) from None
         return decision
@@ -292,3 +314,11 @@ class Guard:
     def answer(self, asked: Asked, refused: Refused) -> Response:
         """The reply of a refusal."""
         return reply.text(refused.status, str(refused), refused.headers)
+
+
+def _shown(burst: Burst) -> str:
+    return " and ".join(f"{word} {who}" for word, who in (("address", burst.peer), ("user", burst.user)) if who)
+
+
+def _detail(burst: Burst) -> dict[str, Any]:
+    return {"peer": burst.peer or None, "user": burst.user or None, "failures": burst.failures}

@@ -14,17 +14,15 @@ from kumoaudit.access.identity import TRUSTED
 from kumoaudit.access.listener import ListenerOptions
 from kumoaudit.core.errors import EnvironmentFault
 from kumoaudit.core.event import AuthInfo
-from kumoaudit.sources.http.connection import IDLE_S, ConnectionServer
+from kumoaudit.sources.http.connection import ConnectionServer, Handshake
 from kumoaudit.sources.http.guard import LATER, Asked, Guard
+from kumoaudit.sources.http.limits import DEFAULT, Limits, group_of, peer_of
 from kumoaudit.sources.http.loop import LoopThread
-from kumoaudit.sources.http.reply import Refused
+from kumoaudit.sources.http.reply import NotRecorded, Refused
 from kumoaudit.sources.http.routes import ROUTES, Context
 from kumoaudit.sources.services import Services
 
-MOST_CONNECTIONS = 1024
-MOST_FROM_ONE = 32
 _MOST_KNOWN = 4096
-_HANDSHAKE_S = 10.0
 _BURSTS_EVERY_S = 5.0
 
 
@@ -32,11 +30,19 @@ class HttpListener:
     """One address. `bind`: the thread that configures; `start`, `stop`: the daemon's. The rest: the loop's thread."""
 
     def __init__(
-        self, options: ListenerOptions, tls: ssl.SSLContext | None, services: Services, loop: LoopThread
+        self,
+        options: ListenerOptions,
+        tls: ssl.SSLContext | None,
+        services: Services,
+        loop: LoopThread,
+        guard: Guard,
+        limits: Limits = DEFAULT,
     ) -> None:
+        """*guard* is that of the host: whoever guesses passwords at two listeners guesses at one host."""
         self._options, self._tls, self._services, self._loop_thread = options, tls, services, loop
+        self._guard, self.limits = guard, limits
         self._sockets: list[socket.socket] = []
-        self._guard: Guard | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
         self._http: ConnectionServer | None = None
         self._open: dict[str, int] = {}
@@ -75,13 +81,12 @@ class HttpListener:
         self._loop_thread.call(self._start())
 
     async def _start(self) -> None:
-        self._guard = Guard(self._services)
-        self._context = Context(self._services, self._guard, self.local, self._options.request_body_limit)
+        self._context = Context(self._services, self._guard, self.local, self._options.request_body_limit, self.limits)
         self._http = ConnectionServer(
             self.handle,
             self,
             access_log=None,
-            keepalive_timeout=IDLE_S,
+            keepalive_timeout=self.limits.idle_s,
             lingering_time=2.0,
             auto_decompress=False,
             max_line_size=8190,
@@ -89,10 +94,17 @@ class HttpListener:
         )
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
-            handshake_s = _HANDSHAKE_S if self._tls else None
-            server = await loop.create_server(self._http, sock=sock, ssl=self._tls, ssl_handshake_timeout=handshake_s)
-            self._servers.append(server)
+            self._servers.append(await loop.create_server(self._protocol, sock=sock))
         self._look_at_bursts()
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        assert self._http is not None
+        return Handshake(self._http, self, self._tls) if self._tls else self._http()
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """A handshake that is under way: the loop itself holds tasks only weakly."""
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
     def stop(self, timeout_s: float) -> None:
         """Take no more connections, let requests that are under way end, close."""
@@ -101,6 +113,7 @@ class HttpListener:
                 sock.close()
             return
         self._loop_thread.call(self._stop(timeout_s))
+        self._guard.settle(1.0)
 
     async def _stop(self, timeout_s: float) -> None:
         if self._sweep:
@@ -110,13 +123,12 @@ class HttpListener:
         if self._http:
             self._http.pre_shutdown()
             await self._http.shutdown(timeout_s)
-        if self._guard:
-            self._guard.look_at_bursts()
-            self._guard.close()
+        for task in list(self._handshakes):
+            task.cancel()
+        self._guard.look_at_bursts(all_of_them=True)
         self._servers.clear()
 
     def _look_at_bursts(self) -> None:
-        assert self._guard is not None
         self._guard.look_at_bursts()
         self._sweep = asyncio.get_running_loop().call_later(_BURSTS_EVERY_S, self._look_at_bursts)
 
@@ -124,32 +136,37 @@ class HttpListener:
 
     def admits(self, address: str) -> bool:
         """Whether one more connection is taken; those of trusted hosts have no limit of their own."""
-        if self._connections >= MOST_CONNECTIONS:
-            self._services.counters.refused += 1
-            return False
-        count = self._open.get(address, 0)
-        if count >= MOST_FROM_ONE and not self._info(address).groups:
+        group = group_of(address)
+        count = self._open.get(group, 0)
+        if self._connections >= self.limits.connections or (
+            count >= self.limits.per_address and not self._info(address).groups
+        ):
             self._services.counters.refused += 1
             return False
         self._connections += 1
-        self._open[address] = count + 1
+        self._open[group] = count + 1
         return True
 
     def gone(self, address: str) -> None:
         """A connection that was admitted has ended."""
         self._connections -= 1
-        count = self._open.get(address, 1) - 1
+        group = group_of(address)
+        count = self._open.get(group, 1) - 1
         if count:
-            self._open[address] = count
+            self._open[group] = count
         else:
-            self._open.pop(address, None)
+            self._open.pop(group, None)
 
-    def refused(self, address: str, status: int, reason: str) -> None:
-        """Record a message that reached no route."""
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return self._connections
+
+    def refused(self, address: str, status: int, reason: str) -> str:
+        """Record a message that reached no route (*status* 0: there was nothing to answer). The record's id."""
         self._services.counters.request("", status)
-        if self._guard:
-            detail = {"peer": address or None, "status": status, "reason": reason, "listener": self.local}
-            self._guard.note("http_refused", f"{status}: {reason}", detail)
+        detail = {"peer": address or None, "status": status or None, "reason": reason, "listener": self.local}
+        return self._guard.note("http_refused", f"{status}: {reason}" if status else reason, detail)
 
     def _info(self, address: str) -> AuthInfo:
         """What a caller is known by from its address alone."""
@@ -168,10 +185,9 @@ class HttpListener:
     async def handle(self, request: BaseRequest) -> Response:
         """One request from its head to its reply."""
         guard, context = self._guard, self._context
-        assert guard is not None
         assert context is not None
-        peer = request.protocol.peername
-        asked = Asked(request, self._info(peer[0] if peer else ""), self._services.clock.now_ns())
+        peer = peer_of(request.transport) if request.transport is not None else ""
+        asked = Asked(request, self._info(peer), self._services.clock.now_ns())
         shown = ""
         try:
             guard.locate(asked, self.local)
@@ -187,14 +203,20 @@ class HttpListener:
                 raise Refused(405, f"{asked.method} is not offered here", {"Allow": ", ".join(methods)})
             response = await route(context, asked)
         except Refused as e:
+            if isinstance(e, NotRecorded):
+                asked.audit_id = ""
             response = guard.answer(asked, e)
             if e.headers.get("Connection") == "close":
                 response.force_close()
         except Exception as e:  # noqa: BLE001 - whatever it is, the caller gets an answer and the operator a line
-            self._services.say(f"internal error in {asked.method} {asked.path}: {type(e).__name__}: {e}")
+            guard.say(f"internal error in {asked.method} {asked.path}: {type(e).__name__}: {e}")
             detail: dict[str, Any] = {"peer": asked.peer, "status": 500, "reason": f"{type(e).__name__}: {e}"}
-            guard.note("http_refused", "500: internal error", detail | {"request_id": asked.audit_id})
+            asked.audit_id = guard.note("http_refused", "500: internal error", detail | {"request_id": asked.audit_id})
             response = guard.answer(asked, Refused(500, LATER))
-        response.headers["X-Audit-Id"] = asked.audit_id
+        if asked.audit_id:
+            response.headers["X-Audit-Id"] = asked.audit_id
+        if request.protocol._upgraded:
+            # Nothing is upgraded to here, and the parser has stopped.
+            response.force_close()
         self._services.counters.request(shown, response.status)
         return response

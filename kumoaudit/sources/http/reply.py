@@ -21,6 +21,10 @@ class Refused(Exception):
         self.status, self.headers = status, dict(headers or {})
 
 
+class NotRecorded(Refused):
+    """A request that is refused because nothing could be recorded of it: its reply names no record."""
+
+
 def text(status: int, body: str, headers: Mapping[str, str] | None = None) -> Response:
     """A plain text. What a client sent comes back as text, never as markup."""
     return _response(status, body.encode("utf-8", "backslashreplace"), TEXT, headers)

@@ -17,6 +17,7 @@ from kumoaudit.sources.batch import BadBatch, Content
 from kumoaudit.sources.http import reply
 from kumoaudit.sources.http.body import BodyRefused, read_body
 from kumoaudit.sources.http.guard import LATER, Asked, Guard
+from kumoaudit.sources.http.limits import DEFAULT, Limits
 from kumoaudit.sources.http.reply import RETRY_S, Refused
 from kumoaudit.sources.ingest import failed
 from kumoaudit.sources.records import PeerInfo
@@ -30,6 +31,7 @@ class Context(msgspec.Struct, frozen=True):
     guard: Guard
     local: str
     body_limit: int
+    limits: Limits = DEFAULT
 
 
 Route = Callable[[Context, Asked], Awaitable[Response]]
@@ -109,7 +111,7 @@ async def check(context: Context, asked: Asked) -> Response:
         except RecordRefused:
             raise Refused(503, LATER, {"Retry-After": str(RETRY_S)}) from None
         except KumoauditError as e:
-            services.say(str(e))
+            guard.say(str(e))
             await guard.record_denial(inner, "error", str(e).splitlines()[0])
             raise Refused(500, LATER) from None
     await guard.record_decision(inner, decision)
@@ -153,7 +155,7 @@ async def _admin(context: Context, asked: Asked, action: Callable[[dict[str, Any
 
 async def _body(context: Context, asked: Asked) -> bytes:
     try:
-        return await read_body(asked.request, context.body_limit)
+        return await read_body(asked.request, context.body_limit, context.limits)
     except BodyRefused as e:
         raise Refused(e.status, str(e), {"Connection": "close"}) from None
 

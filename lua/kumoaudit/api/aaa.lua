@@ -1,6 +1,6 @@
 -- kumo.aaa.*: ACLs, resources and the questions about them; the decisions themselves are made in Python.
 
-local type, tostring, error, pcall = type, tostring, error, pcall
+local type, tostring, error, pcall, setmetatable = type, tostring, error, pcall, setmetatable
 local format = string.format
 
 return function(host)
@@ -13,11 +13,28 @@ return function(host)
     error((at ~= '' and at .. ': ' or '') .. format(text, ...), 0)
   end
 
+  -- What `getmetatable` of an object gives: how the host packs it, and nothing that can be changed.
+  local function sealed(mt, mark)
+    mt.__metatable = setmetatable({}, {
+      __index = {
+        __pack = function(object)
+          return { [mark] = handles.number(object) }
+        end,
+      },
+      __newindex = function()
+        fail('an object of the host cannot be changed')
+      end,
+      __metatable = false,
+    })
+    return mt
+  end
+
   -- An object without fields: it can only be handed on. *mark* tells Python what the number stands for.
   local function opaque(what, mark)
-    return {
+    return sealed({
       __index = function(_, name)
-        fail('%s has no field %s: it can only be handed on', what, type(name) == 'string' and "'" .. name .. "'" or tostring(name))
+        local shown = type(name) == 'string' and "'" .. name .. "'" or tostring(name)
+        fail('%s has no field %s: it can only be handed on', what, shown)
       end,
       __newindex = function()
         fail('%s cannot be changed', what)
@@ -25,10 +42,7 @@ return function(host)
       __tostring = function()
         return what
       end,
-      __pack = function(object)
-        return { [mark] = handles.number(object) }
-      end,
-    }
+    }, mark)
   end
 
   local Acl = opaque('an access control list', '$acl')
@@ -44,17 +58,14 @@ return function(host)
     return handles.new(answer(py.resource_make(where(), pack.list(3, local_addr, url, options))), Resource)
   end)
 
-  local Map = {
+  local Map = sealed({
     __newindex = function()
       fail('an ACL map cannot be changed')
     end,
     __tostring = function()
       return 'an ACL map'
     end,
-    __pack = function(object)
-      return { ['$acl_map'] = handles.number(object) }
-    end,
-  }
+  }, '$acl_map')
   Map.__index = {
     get = function(map, name)
       local number = handles.number(map)
