@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kumoaudit.runtime.services import HostServices
-
 from kumoaudit.access.listener import ListenerOptions
 from kumoaudit.core.protocols import Clock
+from kumoaudit.runtime.reload import Reloader
+from kumoaudit.services import HostServices
 from kumoaudit.sources.http.guard import Guard
 from kumoaudit.sources.http.limits import DEFAULT, Limits
 from kumoaudit.sources.http.listener import HttpListener
 from kumoaudit.sources.http.loop import LoopThread
+from kumoaudit.sources.ingest import Ingest
 from tests.crash.hosts import HostProcess, host
 from tests.policies import Inside, inside
 from tests.support import kumoaudit, rows
@@ -151,7 +152,8 @@ def listening(
     """A listener with limits and a clock of the test's own."""
     loop = LoopThread()
     with inside(directory, policy, clock=clock) as running:
-        services = HostServices(lambda: running.host)
+        ingest = Ingest(running.host.events.emit_many, running.host.pipeline.clock)
+        services = HostServices(Reloader(running.host), ingest, lambda reason: {"logs": []})
         guard = Guard(services)
         listener = HttpListener(ListenerOptions(listen=("127.0.0.1", 0), **options), tls, services, loop, guard, limits)
         listener.bind()
