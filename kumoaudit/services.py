@@ -22,6 +22,7 @@ from kumoaudit.sources.metrics import Counters
 from kumoaudit.sources.records import PeerInfo
 
 _MOST_SAID = 256
+_LOOK_EVERY_NS = 100_000_000
 _DEFAULT_TIMEOUT_NS = 10_000_000_000
 
 
@@ -37,6 +38,7 @@ class HostServices:
         self.access: AccessControl = host.access
         self.counters = Counters()
         self._said: set[str] = set()
+        self._reason, self._looked_at = "", -_LOOK_EVERY_NS
 
     @property
     def _host(self) -> PolicyHost:
@@ -87,8 +89,11 @@ class HostServices:
     # -- state --------------------------------------------------------------------------------------------------
 
     def not_alive(self) -> str:
-        """Why the host should get no work, or ""."""
-        return liveness(self._pipeline)
+        """Why the host should get no work, or ""; at most a tenth of a second old, but for a stop."""
+        now = self.clock.monotonic_ns()
+        if now - self._looked_at >= _LOOK_EVERY_NS or self._pipeline.is_stopping:
+            self._reason, self._looked_at = liveness(self._pipeline), now
+        return self._reason
 
     def too_full(self) -> str:
         """Which place is below its min_free_* limit, or ""."""

@@ -8,6 +8,7 @@ from typing import Any
 from kumoaudit.access.acl import Decision
 from kumoaudit.access.resource import Resource
 from kumoaudit.core.event import AuthInfo, Event, Identity
+from kumoaudit.core.text import Plain
 
 
 def decision_event(
@@ -29,13 +30,13 @@ def decision_event(
     """
     info = decision.auth_info
     rule = decision.rule
-    detail: dict[str, Any] = {
-        "matching_resource": decision.resource,
-        "rule": None if rule is None else rule.record,
-        "considered_resources": list(decision.considered),
-        "considered_with_acl": list(decision.had_acl),
-        "reason": "default" if rule is None else "rule",
-    }
+    detail = Plain(
+        matching_resource=decision.resource,
+        rule=None if rule is None else rule.record,
+        considered_resources=list(decision.considered),
+        considered_with_acl=list(decision.had_acl),
+        reason="default" if rule is None else "rule",
+    )
     if rule is not None and rule.at:
         detail["rule_at"] = rule.at
     if resource is not None and not resource.is_exact:
@@ -79,9 +80,7 @@ def authentication_event(
     peer and its groups only). *reason* says why a login failed. *request*: `request_id`, `method`, `path` ...
     Credentials have no place here.
     """
-    detail: dict[str, Any] = {
-        "attempted_identity": {"identity": attempted.identity, "context": attempted.context},
-    }
+    detail = Plain(attempted_identity={"identity": attempted.identity, "context": attempted.context})
     if reason:
         detail["reason"] = reason
     if request:

@@ -13,6 +13,12 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
+class Plain(dict[str, Any]):
+    """A struct that the host itself made of texts, numbers, truth values, lists and dicts: JSON holds it as it is."""
+
+    __slots__ = ()
+
+
 def decode(raw: bytes) -> str:
     """UTF-8, each byte that is not part of a valid character shown as `\\xHH` (Tarantool section 3.4)."""
     return raw.decode("utf-8", "backslashreplace")

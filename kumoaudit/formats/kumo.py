@@ -13,7 +13,7 @@ import orjson
 
 from kumoaudit.core.errors import DecodeFault
 from kumoaudit.core.event import AuthInfo, Event, Identity
-from kumoaudit.core.text import clean_value
+from kumoaudit.core.text import Plain, clean_value
 from kumoaudit.core.timetext import parse_rfc3339, rfc3339
 from kumoaudit.formats import native
 
@@ -153,7 +153,7 @@ _LEAVES = frozenset((str, int, bool, type(None)))
 def _is_quick(detail: dict[str, Any] | None) -> bool:
     """Whether `orjson` writes the detail as the careful way would, or refuses it: no NaN, no other objects, and what
     stands in KumoMTA's own fields has the usual shape. The events of every request have."""
-    if detail is None:
+    if detail is None or type(detail) is Plain:
         return True
     attempted = detail.get("attempted_identity")
     if attempted is not None and (type(attempted) is not dict or set(map(type, attempted.values())) != {str}):

@@ -35,10 +35,10 @@ _SAY_EVERY_S = 1.0
 class Asked:
     """One request on its way: what it is for, who asks, and the id of the record that says so."""
 
-    __slots__ = ("audit_id", "info", "method", "path", "peer", "request", "resource", "time_ns")
+    __slots__ = ("audit_id", "info", "method", "path", "peer", "request", "resource")
 
     def __init__(self, request: BaseRequest, info: AuthInfo, time_ns: int) -> None:
-        self.request, self.info, self.time_ns = request, info, time_ns
+        self.request, self.info = request, info
         self.method, self.peer = request.method, info.peer_address or ""
         self.path = ""
         self.resource: Resource | None = None
@@ -288,7 +288,7 @@ class Guard:
             decision,
             resource or asked.resource,
             id=asked.audit_id,
-            time_ns=asked.time_ns,
+            time_ns=self._services.clock.now_ns(),
             node=self._services.node,
             request=asked.about(),
         )
@@ -305,7 +305,7 @@ class Guard:
             reason,
             error,
             id=asked.audit_id,
-            time_ns=asked.time_ns,
+            time_ns=self._services.clock.now_ns(),
             node=self._services.node,
             request=asked.about(),
         )
