@@ -13,14 +13,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import orjson
 
 from kumoaudit import __version__
 from kumoaudit.core.clock import SystemClock
-from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
+from kumoaudit.core.errors import KumoauditError, PolicyError
 from kumoaudit.core.predicate import to_text
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.pipeline.notices import host_event
@@ -38,8 +38,8 @@ def say(text: str) -> None:
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-    except (BrokenPipeError, ValueError):
-        pass  # nobody reads; the records are what counts
+    except (OSError, ValueError):
+        pass  # nobody reads, or its disk is full; the records are what counts
 
 
 class Daemon:
@@ -56,6 +56,7 @@ class Daemon:
         self._error: KumoauditError | None = None
         self._has_crashed = False
         self._closed = threading.Lock()
+        self._has_run = threading.Event()
         self.pipeline.on_first_log.append(self._first_record)
 
     def run(self, script_args: Sequence[str] | None = None) -> int:
@@ -70,45 +71,61 @@ class Daemon:
         while self._next() == signal.SIGHUP:
             self._reopen()
         self.host.stopping.set()
-        deadline = time.monotonic() + _POLICY_STOP_S
-        while worker.is_alive() and time.monotonic() < deadline and self._signal != -1:
-            worker.join(0.05)
+        # First the policy comes to its end, then its `shutdown` runs; each has its time.
+        is_stuck = not (
+            self._in_time(self._has_run.wait, self._has_run.is_set)
+            and self._in_time(worker.join, lambda: not worker.is_alive())
+        )
         watchdog.stop()
-        return self._stop(script_args is not None, is_stuck=worker.is_alive())
+        return self._stop(script_args is not None, is_stuck=is_stuck)
+
+    def _in_time(self, wait: Callable[[float], object], is_over: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + _POLICY_STOP_S
+        while not is_over() and time.monotonic() < deadline and self._signal != -1:
+            wait(0.05)
+        return is_over()
 
     # -- the policy's thread ------------------------------------------------------------------------------------
 
     def _work(self, script_args: Sequence[str] | None) -> None:
         try:
-            self.host.load()
-            for notice in self.host.handlers.notices:
-                say(f"notice: {notice}")
-            self._configure("pre_init")
-            if script_args is None:
-                self._configure("init")
-                self.pipeline.start()
-                self._ready()
-                while self.host.running_tasks() and not self.host.stopping.is_set():
-                    time.sleep(0.02)
-            else:
-                self.pipeline.start()
-                self._record_config()
-                if not self.host.has("main"):
-                    raise PolicyError(
-                        f"{self._policy}: no handler for 'main'\n  write: kumo.on('main', function(...) end)"
-                    )
-                self.host.call("main", *script_args)
-            if self.host.has("shutdown") and not self.host.stopping.is_set():
+            try:
+                self._run_policy(script_args)
+            except KumoauditError:
+                # Asked to stop: a handler that was cut short is no failure.
+                if not self.host.stopping.is_set():
+                    raise
+            self._has_run.set()
+            # Here and nowhere else, so at most once; a policy that called os.exit has had its say.
+            if self.host.has("shutdown") and (self._signal or not self.host.stopping.is_set()):
                 self.host.call("shutdown")
         except KumoauditError as e:
-            # Asked to stop: a handler that was cut short is no failure.
-            if not self.host.stopping.is_set():
-                self._error = e
+            self._error = e
         except Exception:
             self._has_crashed = True
             raise
         finally:
+            self._has_run.set()
             self._news.put(0)
+
+    def _run_policy(self, script_args: Sequence[str] | None) -> None:
+        self.host.load()
+        for notice in self.host.handlers.notices:
+            say(f"notice: {notice}")
+        self._configure("pre_init")
+        if script_args is None:
+            self._configure("init")
+            self.pipeline.start()
+            self._ready()
+            while self.host.running_tasks() and not self.host.stopping.is_set():
+                time.sleep(0.02)
+        else:
+            self.pipeline.start()
+            self.pipeline.finish_left_logs()
+            self._record_config()
+            if not self.host.has("main"):
+                raise PolicyError(f"{self._policy}: no handler for 'main'\n  write: kumo.on('main', function(...) end)")
+            self.host.call("main", *script_args)
 
     def _configure(self, event: str) -> None:
         if self.host.has(event):
@@ -188,11 +205,6 @@ class Daemon:
     def _stop(self, is_script: bool, *, is_stuck: bool) -> int:
         if not self._closed.acquire(blocking=False):
             threading.Event().wait()  # the watchdog is ending the process
-        if self._signal and self.host.has("shutdown") and not is_stuck and self._error is None:
-            try:
-                self.host.call("shutdown")
-            except KumoauditError as e:
-                self._error = e
         code = self._report()
         left: dict[str, int] = {}
         if self.pipeline.default is not None:
@@ -248,10 +260,12 @@ class Daemon:
         try:
             self.pipeline.host("handler_stuck", text, {"handler": handler, "seconds": self.host.handler_timeout_s})
             self.pipeline.host("audit_stop", "the host stops: handler_stuck", self._counts("handler_stuck"))
-            self.pipeline.close()
-        except StorageFault as e:
+            self.pipeline.close(is_hurried=lambda: self._signal == -1)
+        except (KumoauditError, OSError) as e:
             say(str(e))
-        flush_and_exit(3)
+        finally:
+            # Whatever happens here: the main thread waits for this end.
+            flush_and_exit(3)
 
 
 def flush_and_exit(code: int) -> None:

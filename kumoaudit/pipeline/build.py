@@ -7,6 +7,7 @@ records. The host's own records go to the default log and to every log that clai
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -22,11 +23,11 @@ from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.core.spec import MIB, Plan, RouteSpec
 from kumoaudit.pipeline.encode import PythonEncoder, claims_test, cut_to
 from kumoaudit.pipeline.housekeeping import Housekeeping
-from kumoaudit.pipeline.notices import WriterNotices, host_event
+from kumoaudit.pipeline.left import EarlierRuns, entry_of, spec_of
+from kumoaudit.pipeline.notices import WriterNotices, harmless, host_event
 from kumoaudit.pipeline.route import Route, open_route
 from kumoaudit.segments.lock import DirectoryLock
-from kumoaudit.segments.registry import LogEntry, merge, read_registry, write_registry
-from kumoaudit.segments.spool import SpoolView
+from kumoaudit.segments.registry import LogEntry, LogKey, merge, write_registry
 
 DEFAULT_LOG = "log"
 RESERVED = frozenset({DEFAULT_LOG, "spool"})
@@ -39,7 +40,36 @@ class Totals:
     """Events since the start: `recorded` in at least one log, `filtered` by every log meant for them."""
 
     def __init__(self) -> None:
-        self.recorded = self.filtered = self.own = 0
+        self._recorded, self._filtered, self._own = _Counter(), _Counter(), _Counter()
+        # Any thread, each a single step: nothing is lost between two that count at once.
+        self.add_recorded, self.add_filtered, self.add_own = (
+            c.add for c in (self._recorded, self._filtered, self._own)
+        )
+
+    @property
+    def recorded(self) -> int:
+        return self._recorded.value()
+
+    @property
+    def filtered(self) -> int:
+        return self._filtered.value()
+
+    @property
+    def own(self) -> int:
+        return self._own.value()
+
+
+class _Counter:
+    """Counts without a lock: `next` of an `itertools.count` is one call of C. Looks count too, and are taken off."""
+
+    def __init__(self) -> None:
+        count = itertools.count()
+        self.add: Callable[[], int] = count.__next__
+        self._mutex, self._looks = threading.Lock(), itertools.count()
+
+    def value(self) -> int:
+        with self._mutex:
+            return self.add() - next(self._looks)
 
 
 class Pipeline:
@@ -54,7 +84,8 @@ class Pipeline:
         say: Callable[[str], None],
     ) -> None:
         """Touches nothing: the data directory is made by the first log that opens."""
-        self.data_dir, self.node, self.disk, self.clock, self.say = os.path.abspath(data_dir), node, disk, clock, say
+        self.data_dir, self.node, self.disk, self.clock = os.path.abspath(data_dir), node, disk, clock
+        self.say = harmless(say)
         self.max_event_bytes = MIB
         self.totals = Totals()
         self.routes: list[Route] = []
@@ -66,7 +97,7 @@ class Pipeline:
         self._opening = threading.RLock()
         self._encoders: dict[Plan, PythonEncoder] = {}
         self._lock: DirectoryLock | None = None
-        self.housekeeping = Housekeeping(disk, clock, say, self)
+        self.housekeeping = Housekeeping(disk, clock, self.say, self)
 
     # -- configuration ------------------------------------------------------------------------------------------
 
@@ -134,35 +165,48 @@ class Pipeline:
 
         Called when all logs of this run are open. A log that cannot be opened stays as it is and is said.
         """
-        registry = read_registry(self.disk, self.data_dir)
-        open_names = {r.spec.name for r in self.open_routes}
-        for entry in registry.logs if registry else []:
-            if entry.sink != "segments" or entry.name in open_names or not self._has_waiting(entry.ring):
-                continue
-            plan = Plan(format=entry.format)
-            spec = RouteSpec(entry.name, plan, NOBODY, entry.sink, entry.path, at=entry.at, file_prefix=entry.prefix)
-            try:
-                self._close(self._open(spec), STOP_TIMEOUT_S)
-            except EnvironmentFault as e:
-                self.say(f"log '{entry.name}' of an earlier run holds records that are in no file yet: {e}")
+        earlier = self._earlier_runs()
+        for entry in earlier.logs:
+            if entry.log not in self._open_logs() and earlier.has_waiting(entry):
+                self._finish_left(entry)
 
-    def _has_waiting(self, ring: str) -> bool:
-        """Whether a ring file holds lines behind its last commit."""
+    def _finish_left(self, entry: LogEntry) -> None:
+        """Bring what the ring of an earlier run's log holds into its files; what cannot be is said."""
         try:
-            view = SpoolView(self.disk, ring)
-        except (OSError, ValueError):
-            return False
-        try:
-            mark = view.mark
-            return view.after(view.freed(), mark.ring_id, mark.block, mark.offset) != b""
-        finally:
-            view.close()
+            left = self._close(self._open_with(spec_of(entry), entry.ring), STOP_TIMEOUT_S)
+        except EnvironmentFault as e:
+            self.say(f"log '{entry.name}' of an earlier run holds records that are in no file yet: {e}")
+            return
+        for count in left.values():
+            what = f"{count} records stay in the ring and are written at the next start"
+            self.say(f"log '{entry.name}' of an earlier run: {what}")
 
     def _open(self, spec: RouteSpec) -> Route:
+        """Open a log of this run. One that takes the ring or the directory of another, which a crash left unfinished,
+        waits until that one is finished as it was configured: its acknowledged records are no part of the new log."""
+        earlier = self._earlier_runs()
+        for entry in earlier.before(spec):
+            self._finish_left(entry)
+        ring = earlier.free_ring(spec)
+        entry = entry_of(spec, ring)
+        if earlier.is_anothers(ring, entry.log):
+            # Whose ring it is must be on the disk before the first record enters it.
+            try:
+                self._write_registry(earlier, [*self._entries(), entry])
+                self.disk.unlink(ring)
+            except FileNotFoundError:
+                pass
+            except OSError as e:
+                raise StorageFault(
+                    f"{self.data_dir}: log '{spec.name}' is configured otherwise than before, and that could not be noted:"
+                    f" {(e.strerror or str(e)).lower()}\n  free space or make the directory writable"
+                ) from None
+        return self._open_with(spec, ring)
+
+    def _open_with(self, spec: RouteSpec, ring: str) -> Route:
         encoder = self._encoders.setdefault(spec.plan, PythonEncoder(spec.plan))
         notices = WriterNotices(encoder, self.node, self.clock, self.housekeeping.announce, self.say)
-        ring_path = os.path.join(self.data_dir, "spool", f"{spec.name}.ring")
-        route = open_route(self.disk, self.clock, spec, encoder, ring_path, notices)
+        route = open_route(self.disk, self.clock, spec, encoder, ring, notices)
         route.writer.start()
         return route
 
@@ -181,27 +225,25 @@ class Pipeline:
             callback()
 
     def _register(self) -> None:
-        entries = [
-            LogEntry(
-                r.spec.name,
-                r.spec.sink,
-                r.spec.path,
-                r.spec.plan.format,
-                r.spec.at,
-                r.spec.file_prefix or r.spec.name,
-                r.ring.path or "",
-            )
-            for r in self.open_routes
-        ]
-        before = read_registry(self.disk, self.data_dir)
-        now = merge(before, self.node, entries)
-        if now == before:
-            return
         try:
-            write_registry(self.disk, self.data_dir, now)
+            self._write_registry(self._earlier_runs(), self._entries())
         except OSError as e:
             # A full disk never stops a start; the logs are found by their directories too.
             self.say(f"{self.data_dir}: the registry of logs could not be written: {(e.strerror or str(e)).lower()}")
+
+    def _write_registry(self, earlier: EarlierRuns, entries: list[LogEntry]) -> None:
+        now = merge(earlier.logs, self.node, entries)
+        if now != earlier.stored:
+            write_registry(self.disk, self.data_dir, now)
+
+    def _entries(self) -> list[LogEntry]:
+        return [entry_of(r.spec, r.ring.path or "") for r in self.open_routes]
+
+    def _open_logs(self) -> set[LogKey]:
+        return {e.log for e in self._entries()}
+
+    def _earlier_runs(self) -> EarlierRuns:
+        return EarlierRuns(self.disk, self.data_dir, self._open_logs())
 
     @property
     def open_routes(self) -> list[Route]:
@@ -248,14 +290,29 @@ class Pipeline:
             except RecordRefused as e:
                 refused = f"{refused}; {e}" if refused else str(e)
         if is_own:
-            self.totals.own += 1
+            self.totals.add_own()
         elif took:
-            self.totals.recorded += 1
+            self.totals.add_recorded()
         elif not (refused or lost):
-            self.totals.filtered += 1
+            self.totals.add_filtered()
         if refused and not (is_own and took):
             raise RecordRefused(refused)
         return took
+
+    def offer(self, route: Route, event: Event) -> tuple[bool, bool | None]:
+        """Record *event* in one log as `emit` would: whether the log is meant for it, and whether it took it (None: its
+        filter did not want it; False: lost, and counted). Raises RecordRefused.
+
+        `emit` has the same steps written out: a call for each log would be felt there.
+        """
+        if route.claims is not None and not route.claims(event):
+            return False, None
+        if route.takes is not None and not route.takes(event):
+            return True, None
+        line = route.encoder.line(event)
+        if len(line) > route.max_line_bytes:
+            line = self._cut(route, event, len(line))
+        return True, route.put(line, event.time_ns)
 
     def _cut(self, route: Route, event: Event, size: int) -> bytes:
         """An event that is too long is recorded all the same, with its longest texts cut, and the log says so."""

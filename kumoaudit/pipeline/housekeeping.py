@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from kumoaudit.core.event import Event
 from kumoaudit.core.protocols import Clock, Disk
+from kumoaudit.pipeline.notices import host_event
 from kumoaudit.segments.freespace import room_at, shortage
 
 if TYPE_CHECKING:
     from kumoaudit.pipeline.build import Pipeline
+    from kumoaudit.pipeline.route import Route
 
 ROUND_S = 1.0
 SPACE_EVERY_S = 5.0
@@ -95,8 +97,15 @@ class Housekeeping:
             if why and not before:
                 self._short[name] = why
                 self._say(f"log '{name}' is short of room: {why}")
-                self._pipeline.host("audit_degraded", f"log '{name}' is short of room", {"log": name, "reason": why})
+                self._tell(route, "audit_degraded", "is short of room", {"log": name, "reason": why})
             elif before and not why:
                 del self._short[name]
                 self._say(f"log '{name}' has room again")
-                self._pipeline.host("audit_restored", f"log '{name}' has room again", {"log": name})
+                self._tell(route, "audit_restored", "has room again", {"log": name})
+
+    def _tell(self, route: Route, kind: str, what: str, detail: dict[str, object]) -> None:
+        """Record the state of a log in the log itself, whatever its filter, and in the others that want it."""
+        name = route.spec.name
+        event = host_event(self._clock, self._pipeline.node, kind, f"log '{name}' {what}", detail)
+        route.writer.note(route.encoder.line(event))
+        self._pipeline.tell_others(event, name)

@@ -241,8 +241,16 @@ class PolicyHost:
         self.handlers.register(place, convert.text(event))
 
     def _print(self, line: bytes) -> None:
-        sys.stdout.write(convert.text(line) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(convert.text(line) + "\n")
+            sys.stdout.flush()
+        except OSError as e:
+            # Nobody reads (`| head`), or the disk behind it is full: from now on it goes nowhere, records go on.
+            if not isinstance(e, BrokenPipeError):
+                self.say(f"standard output: {(e.strerror or str(e)).lower()}; what the policy prints is dropped")
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, sys.stdout.fileno())
+            os.close(devnull)
 
     def _exit(self, code: float) -> None:
         self.exit_code = int(code) & 0xFF

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 import msgspec
 
@@ -105,8 +106,11 @@ def check_directory(disk: Disk, directory: str) -> None:
         )
     disk.makedirs(directory)
     st = disk.stat(directory)
-    if st.st_uid not in (0, os.geteuid()) and st.st_mode & 0o022:
-        mode = f"{st.st_mode & 0o777:04o}"
+    is_foreign = st.st_uid not in (0, os.geteuid())
+    # In a sticky directory nobody but the owner of a file can rename or remove it.
+    is_open = st.st_mode & stat.S_IWOTH and not st.st_mode & stat.S_ISVTX
+    if is_open or (is_foreign and st.st_mode & 0o022):
+        mode = f"{stat.S_IMODE(st.st_mode):04o}"
         raise StorageFault(
             f"log_dir {directory} belongs to uid {st.st_uid} and others may write to it (mode {mode})\n"
             "  take the write permission from group and others, or choose another directory"
