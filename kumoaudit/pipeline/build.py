@@ -7,7 +7,6 @@ records. The host's own records go to the default log and to every log that clai
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -26,6 +25,7 @@ from kumoaudit.pipeline.housekeeping import Housekeeping
 from kumoaudit.pipeline.left import EarlierRuns, entry_of, spec_of
 from kumoaudit.pipeline.notices import WriterNotices, harmless, host_event
 from kumoaudit.pipeline.route import Route, open_route
+from kumoaudit.pipeline.totals import Totals
 from kumoaudit.segments.lock import DirectoryLock
 from kumoaudit.segments.registry import LogEntry, LogKey, merge, write_registry
 
@@ -34,42 +34,6 @@ RESERVED = frozenset({DEFAULT_LOG, "spool"})
 NOBODY: Predicate = AnyOf(())
 
 STOP_TIMEOUT_S = 10.0
-
-
-class Totals:
-    """Events since the start: `recorded` in at least one log, `filtered` by every log meant for them."""
-
-    def __init__(self) -> None:
-        self._recorded, self._filtered, self._own = _Counter(), _Counter(), _Counter()
-        # Any thread, each a single step: nothing is lost between two that count at once.
-        self.add_recorded, self.add_filtered, self.add_own = (
-            c.add for c in (self._recorded, self._filtered, self._own)
-        )
-
-    @property
-    def recorded(self) -> int:
-        return self._recorded.value()
-
-    @property
-    def filtered(self) -> int:
-        return self._filtered.value()
-
-    @property
-    def own(self) -> int:
-        return self._own.value()
-
-
-class _Counter:
-    """Counts without a lock: `next` of an `itertools.count` is one call of C. Looks count too, and are taken off."""
-
-    def __init__(self) -> None:
-        count = itertools.count()
-        self.add: Callable[[], int] = count.__next__
-        self._mutex, self._looks = threading.Lock(), itertools.count()
-
-    def value(self) -> int:
-        with self._mutex:
-            return self.add() - next(self._looks)
 
 
 class Pipeline:
@@ -87,7 +51,12 @@ class Pipeline:
         self.data_dir, self.node, self.disk, self.clock = os.path.abspath(data_dir), node, disk, clock
         self.say = harmless(say)
         self.max_event_bytes = MIB
-        self.totals = Totals()
+        self.totals = totals = Totals()
+        self._count_recorded, self._count_filtered, self._count_own = (
+            totals.count_recorded,
+            totals.count_filtered,
+            totals.count_own,
+        )
         self.routes: list[Route] = []
         self.default: Route | None = None
         self._in_order: tuple[Route, ...] = ()
@@ -198,7 +167,7 @@ class Pipeline:
                 pass
             except OSError as e:
                 raise StorageFault(
-                    f"{self.data_dir}: log '{spec.name}' is configured otherwise than before, and that could not be noted:"
+                    f"{self.data_dir}: log '{spec.name}' is configured otherwise than before; that could not be noted:"
                     f" {(e.strerror or str(e)).lower()}\n  free space or make the directory writable"
                 ) from None
         return self._open_with(spec, ring)
@@ -290,11 +259,11 @@ class Pipeline:
             except RecordRefused as e:
                 refused = f"{refused}; {e}" if refused else str(e)
         if is_own:
-            self.totals.add_own()
+            next(self._count_own)
         elif took:
-            self.totals.add_recorded()
+            next(self._count_recorded)
         elif not (refused or lost):
-            self.totals.add_filtered()
+            next(self._count_filtered)
         if refused and not (is_own and took):
             raise RecordRefused(refused)
         return took

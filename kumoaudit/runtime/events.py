@@ -229,7 +229,7 @@ class LuaEvents:
         return event.id.encode() if self._host.pipeline.emit(event) else None
 
     def _hook_dropped(self) -> None:
-        self._host.pipeline.totals.add_filtered()
+        next(self._host.pipeline.totals.count_filtered)
 
     def _hook_failed(self, message: bytes) -> None:
         """Record an error of the hook: the first of its kind, then one of every hundred, with the count."""
