@@ -11,7 +11,7 @@ kumo.audit = {}
 ---@field required? boolean whether a failure of this log may refuse an event to its caller; default true for segments
 ---@field block_timeout? kumo.Duration how long a caller waits with overflow = block; default 10 s
 ---@field where? string|table<string, any> which events, as `severity >= ALARM` or a table of field = value(s); default all
----@field compression_window? integer power of two of the zstd window in bytes, 10 to 27; default 17
+---@field compression_window? integer power of two of the zstd window in bytes, 10 to 23; default 17
 ---@field compression_threads? integer threads that compress, 1 to 16; default 2
 
 ---@class kumo.aaa.AcctLogOptions: kumo.SharedLogOptions
