@@ -54,12 +54,28 @@ ALLOWED = {
         "the disk itself",
     ),
     "segments/spool.py": ({"open"}, "the kernel's boot id, no file of ours"),
+    "segments/reserve.py": ({"os.open", "os.close"}, "descriptors that are held back, of /dev/null"),
     "segments/place.py": ({"os.path.realpath"}, "only computes the name that a message proposes"),
     "query/logs.py": ({"os.path.realpath"}, "only computes names: one log named twice is one log"),
+    "pipeline/build.py": ({"os.path.realpath"}, "only computes names: one directory named twice is one directory"),
     "pipeline/ring.py": ({"mmap.mmap"}, "a ring in private memory, where there is no file"),
     "runtime/host.py": (
         {".read_bytes", ".is_dir", ".resolve", "os.open", "os.close"},
         "the policy's own text, the host's Lua, and /dev/null in the place of a standard output that takes nothing",
+    ),
+    "runtime/reload.py": ({"open"}, "files of the policy"),
+    "runtime/tracked.py": ({"open", "os.stat", "glob.iglob"}, "files of the policy"),
+    "runtime/watch.py": (
+        {"os.path.islink", "os.path.isdir", "os.readlink", "os.walk", "glob.iglob"},
+        "where files of the policy lie",
+    ),
+    "sources/control.py": (
+        {f"os.{name}" for name in ("open", "close", "write", "lstat", "unlink", "chmod")},
+        "the control socket and the pipe that wakes its thread",
+    ),
+    "sources/socketfile.py": (
+        {"fcntl.flock", *(f"os.{name}" for name in ("open", "close", "lstat", "fchmod", "chmod", "rename", "unlink"))},
+        "a Unix socket and its lock",
     ),
     "runtime/api/serde.py": ({"open"}, "files that the policy reads as data"),
     "runtime/api/files.py": ({"glob.glob", "os.listdir"}, "kumo.fs: directories that the policy looks at"),

@@ -408,7 +408,7 @@ def test_a_dropped_event_is_no_filtered_one(tmp_path: Path) -> None:
         "kumo.on('go', function() return tostring(audit.log 'x') end)",
     ) as host:
         route = host.pipeline.routes[0]
-        route.ring.turn = lambda n, time_ns: False  # type: ignore[method-assign]
+        route.ring.turn = lambda n, time_ns, patience_ns=None: False  # type: ignore[method-assign]
         route.ring._h[6] = 0  # the limit of the block: every append asks `turn`
 
         assert host.host.call("go") == ["nil"]
