@@ -13,28 +13,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kumoaudit import __version__
+from kumoaudit.commands import Commands
 from kumoaudit.core.clock import Deadline, SystemClock
-from kumoaudit.core.errors import KumoauditError, PolicyError, StorageFault
+from kumoaudit.core.errors import KumoauditError, PolicyError
 from kumoaudit.core.event import Event
 from kumoaudit.core.predicate import to_text
 from kumoaudit.core.text import printable_lines
 from kumoaudit.pipeline.build import Pipeline
-from kumoaudit.pipeline.notices import host_event
-from kumoaudit.pipeline.state import liveness
-from kumoaudit.pipeline.stats import snapshot
 from kumoaudit.runtime.host import PolicyHost
 from kumoaudit.runtime.reload import Reloader
 from kumoaudit.runtime.watchdog import Watchdog
 from kumoaudit.segments.disk import RealDisk
 from kumoaudit.services import HostServices
-from kumoaudit.sources.control import Command, ControlSocket, Peer
 from kumoaudit.sources.ingest import Ingest
 from kumoaudit.sources.unix import SocketListener
 
@@ -55,8 +52,8 @@ def say(text: str) -> None:
     try:
         sys.stderr.write(printable_lines(text) + "\n")
         sys.stderr.flush()
-    except (BrokenPipeError, ValueError):
-        pass  # nobody reads; the records are what counts
+    except (OSError, ValueError):
+        pass  # nobody reads, or its disk is full; the records are what counts
 
 
 class Daemon:
@@ -71,26 +68,19 @@ class Daemon:
         self._news: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._signal = 0
         self._is_asked = False
-        self._begun_ns = self.pipeline.clock.monotonic_ns()
-        self.control = ControlSocket(self.pipeline.data_dir, self._record_command, say)
-        self.control.commands |= {
-            "status": Command(lambda _: self._status()),
-            "stats": Command(lambda _: snapshot(self.pipeline)),
-            "liveness": Command(lambda _: {"reason": liveness(self.pipeline)}),
-            "reopen": Command(lambda _: self._reopen("control socket"), "admin_reopen"),
-            "reload": Command(self._reload, "admin_reload"),
-            "shutdown": Command(lambda _: self._shut_down(), "admin_shutdown"),
-        }
+        self.commands = Commands(self.reloader, self.pipeline, policy, self._shut_down, say)
+        self.control = self.commands.socket
         self.pipeline.before_release.append(self.control.stop)
         self._error: KumoauditError | None = None
         self._has_crashed = False
         self._closed = threading.Lock()
         self._listening = threading.Lock()
         self._has_stopped = False
+        self._has_run = threading.Event()
         self.pipeline.on_first_log.append(self._first_record)
         self._ingest = Ingest(self._emit_many, self.pipeline.clock, lambda: self.pipeline.node)
         self._http: tuple[LoopThread, Guard] | None = None
-        self.services = HostServices(self.reloader, self._ingest, self._reopen)
+        self.services = HostServices(self.reloader, self._ingest, self.commands.reopen)
         self.host.factories["unix"] = self._unix_listener
         self.host.factories["http"] = self._http_listener
 
@@ -131,55 +121,71 @@ class Daemon:
         worker = threading.Thread(target=self._work, args=(script_args,), name="policy", daemon=True)
         worker.start()
         while self._next() == signal.SIGHUP:
-            self._reopen("SIGHUP")
+            self.commands.reopen("SIGHUP")
             # On a thread of its own: this one never enters Lua.
             self.reloader.request("SIGHUP")
         self.pipeline.is_stopping = True
         self._stop_listeners()
         self.host.stopping.set()
-        deadline = Deadline(self.pipeline.clock, _POLICY_STOP_S)
-        while worker.is_alive() and deadline.left_s() and self._signal != -1:
-            worker.join(0.05)
+        # First the policy comes to its end, then its `shutdown` runs; each has its time.
+        is_stuck = not (
+            self._in_time(self._has_run.wait, self._has_run.is_set)
+            and self._in_time(worker.join, lambda: not worker.is_alive())
+        )
         watchdog.stop()
-        return self._stop(script_args is not None, is_stuck=worker.is_alive())
+        return self._stop(script_args is not None, is_stuck=is_stuck)
+
+    def _in_time(self, wait: Callable[[float], object], is_over: Callable[[], bool]) -> bool:
+        deadline = Deadline(self.pipeline.clock, _POLICY_STOP_S)
+        while not is_over() and deadline.left_s() and self._signal != -1:
+            wait(0.05)
+        return is_over()
 
     # -- the policy's thread ------------------------------------------------------------------------------------
 
     def _work(self, script_args: Sequence[str] | None) -> None:
         try:
-            self.host.load()
-            for notice in self.host.handlers.notices:
-                say(f"notice: {notice}")
-            self._configure("pre_init")
-            if script_args is None:
-                self._configure("init")
-                self.pipeline.start()
-                self._listen()
-                self._ready()
-                self.reloader.begin()
-                while (self.host.listeners or self.host.running_tasks()) and not self.host.stopping.is_set():
-                    self.reloader.watch()
-                    time.sleep(0.02)
-            else:
-                self.pipeline.start()
-                self._record_config()
-                self.control.start()
-                if not self.host.has("main"):
-                    raise PolicyError(
-                        f"{self._policy}: no handler for 'main'\n  write: kumo.on('main', function(...) end)"
-                    )
-                self.host.call("main", *script_args)
-            if self.host.has("shutdown") and not self.host.stopping.is_set():
+            try:
+                self._run_policy(script_args)
+            except KumoauditError:
+                # Asked to stop: a handler that was cut short is no failure.
+                if not self.host.stopping.is_set():
+                    raise
+            self._has_run.set()
+            # Here and nowhere else, so at most once; a policy that called os.exit has had its say.
+            if self.host.has("shutdown") and (self._signal or not self.host.stopping.is_set()):
                 self.host.call("shutdown")
         except KumoauditError as e:
-            # Asked to stop: a handler that was cut short is no failure.
-            if not self.host.stopping.is_set():
-                self._error = e
+            self._error = e
         except Exception:
             self._has_crashed = True
             raise
         finally:
+            self._has_run.set()
             self._news.put(0)
+
+    def _run_policy(self, script_args: Sequence[str] | None) -> None:
+        self.host.load()
+        for notice in self.host.handlers.notices:
+            say(f"notice: {notice}")
+        self._configure("pre_init")
+        if script_args is None:
+            self._configure("init")
+            self.pipeline.start()
+            self._listen()
+            self._ready()
+            self.reloader.begin()
+            while (self.host.listeners or self.host.running_tasks()) and not self.host.stopping.is_set():
+                self.reloader.watch()
+                time.sleep(0.02)
+        else:
+            self.pipeline.start()
+            self.pipeline.finish_left_logs()
+            self._record_config()
+            self.control.start()
+            if not self.host.has("main"):
+                raise PolicyError(f"{self._policy}: no handler for 'main'\n  write: kumo.on('main', function(...) end)")
+            self.host.call("main", *script_args)
 
     def _configure(self, event: str) -> None:
         if self.host.has(event):
@@ -250,44 +256,10 @@ class Daemon:
             self._signal = -1 if self._signal else number
         self._news.put(number)
 
-    def _reopen(self, reason: str) -> dict[str, Any]:
-        """Every log goes on in a new file; the record of it is made on the housekeeping thread, which may wait."""
-        pipeline = self.pipeline
-        for route in pipeline.open_routes:
-            route.writer.reopen()
-        names = [r.spec.name for r in pipeline.open_routes]
-        detail: dict[str, object] = {"reason": reason, "logs": names}
-        event = host_event(pipeline.clock, pipeline.node, "audit_reopen", f"files are reopened: {reason}", detail)
-        pipeline.housekeeping.announce(event, "")
-        return {"logs": names}
-
-    # -- the control socket's thread ----------------------------------------------------------------------------
-
-    def _status(self) -> dict[str, Any]:
-        return {
-            "pid": os.getpid(),
-            "version": __version__,
-            "policy": self._policy,
-            "uptime_s": round((self.pipeline.clock.monotonic_ns() - self._begun_ns) / 1e9, 3),
-            "listeners": [listener.name for listener in self.host.listeners],
-            **snapshot(self.pipeline),
-        }
-
-    def _reload(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Read the policy again, as SIGHUP does, and say how it went."""
-        outcome = self.reloader.reload("control socket")
-        return {"ok": outcome.ok, "changed": list(outcome.changed), "message": outcome.message}
-
-    def _shut_down(self) -> dict[str, Any]:
+    def _shut_down(self) -> None:
         """As SIGTERM; a second time hurries."""
         self._is_asked = True
         self._on_signal(signal.SIGTERM, None)
-        return {"pid": os.getpid()}
-
-    def _record_command(self, kind: str, command: str, peer: Peer) -> None:
-        detail: dict[str, object] = {"command": command, "uid": peer.uid, "gid": peer.gid, "pid": peer.pid}
-        text = f"{command} over the control socket by uid {peer.uid}, pid {peer.pid}"
-        self.pipeline.admin(kind, text, detail, user_name(peer.uid))
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -306,11 +278,6 @@ class Daemon:
     def _stop(self, is_script: bool, *, is_stuck: bool) -> int:
         if not self._closed.acquire(blocking=False):
             threading.Event().wait()  # the watchdog is ending the process
-        if self._signal and self.host.has("shutdown") and not is_stuck and self._error is None:
-            try:
-                self.host.call("shutdown")
-            except KumoauditError as e:
-                self._error = e
         code = self._report()
         left: dict[str, int] = {}
         if self.pipeline.default is not None:
@@ -366,20 +333,12 @@ class Daemon:
         try:
             self.pipeline.host("handler_stuck", text, {"handler": handler, "seconds": self.host.handler_timeout_s})
             self.pipeline.host("audit_stop", "the host stops: handler_stuck", self._counts("handler_stuck"))
-            self.pipeline.close()
-        except StorageFault as e:
+            self.pipeline.close(is_hurried=lambda: self._signal == -1)
+        except (KumoauditError, OSError) as e:
             say(str(e))
-        flush_and_exit(3)
-
-
-def user_name(uid: int) -> str:
-    """The name of a user of this machine, else `uid N`."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
+        finally:
+            # Whatever happens here: the main thread waits for this end.
+            flush_and_exit(3)
 
 
 def flush_and_exit(code: int) -> None:

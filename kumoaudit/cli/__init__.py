@@ -134,7 +134,7 @@ def _tell(message: str, debug: bool) -> None:
         traceback.print_exc()
     try:
         print(printable_lines(message), file=sys.stderr)
-    except BrokenPipeError:
+    except (OSError, ValueError):
         pass  # nobody listens; the exit code still tells
 
 

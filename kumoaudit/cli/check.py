@@ -33,7 +33,10 @@ def command(policy: str, data_dir: str | None) -> int:
     from kumoaudit.segments.disk import RealDisk
 
     def say(text: str) -> None:
-        click.echo(printable_lines(text), err=True)
+        try:
+            click.echo(printable_lines(text), err=True)
+        except (OSError, ValueError):
+            pass  # nobody listens; the exit code still tells
 
     pipeline = Pipeline(data_dir_of(data_dir, os.environ)[0], os.uname().nodename, RealDisk(), SystemClock(), say)
     host = PolicyHost(policy, pipeline, say, validating=True)

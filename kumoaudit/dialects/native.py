@@ -49,7 +49,7 @@ class SharedOptions(msgspec.Struct, frozen=True, kw_only=True):
     required: Annotated[bool | None, o.flag] = None
     block_timeout: Annotated[int, o.duration] = 10_000_000_000
     where: Annotated[Predicate, where] = Always()
-    compression_window: Annotated[int, o.whole(10, 27, "(power of two)")] = 17
+    compression_window: Annotated[int, o.whole(10, 23, "(power of two)")] = 17
     compression_threads: Annotated[int, o.whole(1, 16)] = 2
 
 

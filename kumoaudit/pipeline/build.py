@@ -1,9 +1,4 @@
-"""Pipeline: specs -> running routes, and the one `emit` that every event goes through. Alone it knows all sinks.
-
-Which log takes what (interface section 1): a log records what it is meant for (`claims`) and its filter takes; what no
-configured log is meant for goes to the default log, `<data-dir>/log`, so a policy that configures nothing still
-records. The host's own records go to the default log and to every log that claims them.
-"""
+"""Pipeline: specs -> running routes, from the first log that opens to the end. Alone it knows all sinks."""
 
 from __future__ import annotations
 
@@ -11,23 +6,20 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
-from msgspec.structs import replace
-
-from kumoaudit.core.catalog import HOST_TYPES
 from kumoaudit.core.clock import Deadline
-from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, RecordRefused, StorageFault
-from kumoaudit.core.event import Event
+from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, StorageFault
 from kumoaudit.core.predicate import AnyOf, Predicate
 from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.core.spec import MIB, FreeSpec, Plan, RouteSpec
-from kumoaudit.pipeline.encode import PythonEncoder, claims_test, cut_to, has_longer
+from kumoaudit.pipeline.emission import Emission
+from kumoaudit.pipeline.encode import PythonEncoder, claims_test
 from kumoaudit.pipeline.housekeeping import Housekeeping
 from kumoaudit.pipeline.notices import WriterNotices, host_event
-from kumoaudit.pipeline.register import has_waiting, register
+from kumoaudit.pipeline.register import EarlierRuns, entry_of, register, spec_of
 from kumoaudit.pipeline.route import Route, open_route
 from kumoaudit.pipeline.state import Health, health
 from kumoaudit.segments.lock import DirectoryLock
-from kumoaudit.segments.registry import read_registry
+from kumoaudit.segments.registry import LogEntry, LogKey
 
 DEFAULT_LOG = "log"
 # What lies in the data directory beside the directories of the logs.
@@ -38,14 +30,7 @@ STOP_TIMEOUT_S = 10.0
 _IN_MEMORY = ("tmpfs", "ramfs")
 
 
-class Totals:
-    """Events since the start: `recorded` in at least one log, `filtered` by every log meant for them."""
-
-    def __init__(self) -> None:
-        self.recorded = self.filtered = self.own = 0
-
-
-class Pipeline:
+class Pipeline(Emission):
     """The logs of one host. `emit` and `host`: any thread; `open_log` and `close`: the thread that configures."""
 
     def __init__(
@@ -57,14 +42,9 @@ class Pipeline:
         say: Callable[[str], None],
     ) -> None:
         """Touches nothing: the data directory is made by the first log that opens."""
-        self.data_dir, self.node, self.disk, self.clock, self.say = os.path.abspath(data_dir), node, disk, clock, say
+        super().__init__(node, clock, say)
+        self.data_dir, self.disk = os.path.abspath(data_dir), disk
         self.max_event_bytes = MIB
-        self.totals = Totals()
-        self.routes: list[Route] = []
-        self.default: Route | None = None
-        self._in_order: tuple[Route, ...] = ()
-        # The logs that record every event but the host's own, when no log asks what an event is; None: look.
-        self._all: tuple[Route, ...] | None = None
         self.on_change: list[Callable[[], None]] = []
         self.on_first_log: list[Callable[[], None]] = []
         self.is_stopping = False
@@ -77,7 +57,9 @@ class Pipeline:
         self._opening = threading.RLock()
         self._encoders: dict[Plan, PythonEncoder] = {}
         self._lock: DirectoryLock | None = None
-        self.housekeeping = Housekeeping(disk, clock, say, self)
+        self.housekeeping = Housekeeping(disk, clock, self.say, self)
+
+    # -- configuration ------------------------------------------------------------------------------------------
 
     # -- configuration ------------------------------------------------------------------------------------------
 
@@ -154,23 +136,34 @@ class Pipeline:
 
         Called when all logs of this run are open. A log that cannot be opened stays as it is and is said.
         """
-        registry = read_registry(self.disk, self.data_dir)
-        open_names = {r.spec.name for r in self.open_routes}
-        for entry in registry.logs if registry else []:
-            if entry.sink != "segments" or entry.name in open_names or not has_waiting(self.disk, entry.ring):
-                continue
-            plan = Plan(format=entry.format)
-            spec = RouteSpec(entry.name, plan, NOBODY, entry.sink, entry.path, at=entry.at, file_prefix=entry.prefix)
-            try:
-                self._close(self._open(spec), STOP_TIMEOUT_S)
-            except EnvironmentFault as e:
-                self.say(f"log '{entry.name}' of an earlier run holds records that are in no file yet: {e}")
+        earlier = self._earlier_runs()
+        for entry in earlier.logs:
+            if entry.log not in self._open_logs() and earlier.has_waiting(entry):
+                self._finish_left(entry)
+
+    def _finish_left(self, entry: LogEntry) -> None:
+        """Bring what the ring of an earlier run's log holds into its files; what cannot be is said."""
+        try:
+            left = self._close(self._open_with(spec_of(entry), entry.ring), STOP_TIMEOUT_S)
+        except EnvironmentFault as e:
+            self.say(f"log '{entry.name}' of an earlier run holds records that are in no file yet: {e}")
+            return
+        for count in left.values():
+            what = f"{count} records stay in the ring and are written at the next start"
+            self.say(f"log '{entry.name}' of an earlier run: {what}")
 
     def _open(self, spec: RouteSpec) -> Route:
+        """Open a log of this run. One that takes the ring or the directory of another, which a crash left unfinished,
+        waits until that one is finished as it was configured: its acknowledged records are no part of the new log."""
+        earlier = self._earlier_runs()
+        for entry in earlier.before(spec):
+            self._finish_left(entry)
+        return self._open_with(spec, earlier.take_ring(spec, self.node, self._entries()))
+
+    def _open_with(self, spec: RouteSpec, ring: str) -> Route:
         encoder = self._encoders.setdefault(spec.plan, PythonEncoder(spec.plan))
         notices = WriterNotices(encoder, self.node, self.clock, self.housekeeping.announce, self.say)
-        ring_path = os.path.join(self.data_dir, "spool", f"{spec.name}.ring")
-        route = open_route(self.disk, self.clock, spec, encoder, ring_path, notices)
+        route = open_route(self.disk, self.clock, spec, encoder, ring, notices)
         route.writer.start()
         return route
 
@@ -187,170 +180,21 @@ class Pipeline:
             self.routes[i].claimed = claims
         if all(r.claims is None and r.takes is None for r in self.routes):
             self._all = tuple(self.routes) or self._in_order
-        register(self.disk, self.data_dir, self.node, self.open_routes, self.say)
+        register(self._earlier_runs(), self.node, self._entries(), self.say)
         self.housekeeping.look_soon()
         for callback in self.on_change:
             callback()
 
-    @property
-    def open_routes(self) -> list[Route]:
-        """Every log that is open, the default one first."""
-        return [*([self.default] if self.default else []), *self.routes]
+    def _entries(self) -> list[LogEntry]:
+        return [entry_of(r.spec, r.ring.path or "") for r in self.open_routes]
 
-    # -- events -------------------------------------------------------------------------------------------------
+    def _open_logs(self) -> set[LogKey]:
+        return {e.log for e in self._entries()}
 
-    def emit(self, event: Event, patience_ns: int | None = None) -> bool:
-        """Record *event* where it belongs; whether any log did. Raises RecordRefused when a required log could not.
+    def _earlier_runs(self) -> EarlierRuns:
+        return EarlierRuns(self.disk, self.data_dir, self._open_logs())
 
-        Waits for a log that is full at most *patience_ns*, by default the log's `block_timeout`; for the disk (a log
-        with `durability = 'power'`) always.
-        """
-        if not event.node:
-            event = replace(event, node=self.node)
-        logs = (self._all if event.kind != "system" else None) or self._logs_for(event)
-        took = False
-        refused = ""
-        encoder: PythonEncoder | None = None
-        line = b""
-        for route in logs:
-            if route.encoder is not encoder:
-                # Logs with equal plans share an encoder, and so a line.
-                encoder = route.encoder
-                line = encoder.line(event)
-            if len(line) > route.max_line_bytes:
-                line = self._cut(route, event, len(line))
-            try:
-                if route.put(line, event.time_ns, patience_ns):
-                    took = True
-            except RecordRefused as e:
-                refused = f"{refused}; {e}" if refused else str(e)
-        is_own = _is_own(event)
-        if is_own:
-            self.totals.own += 1
-        elif took:
-            self.totals.recorded += 1
-        elif not logs:
-            self.totals.filtered += 1
-        if refused and not (is_own and took):
-            raise RecordRefused(refused)
-        return took
-
-    def emit_many(self, events: Sequence[Event], patience_ns: int | None = None) -> list[bool]:
-        """As `emit` for each of *events* in their order; whether any log recorded it, for each.
-
-        Costs about half, and a log with `durability = 'power'` waits for the disk once. Raises RecordRefused when a
-        required log did not take one of them; others of the batch may then be recorded, and are once more if the
-        caller tries again.
-        """
-        events = [e if e.node else replace(e, node=self.node) for e in events]
-        took = [False] * len(events)
-        refused: list[str] = []
-        hit: set[int] = set()
-        wanted = self._logs_for_many(events)
-        encoder: PythonEncoder | None = None
-        before: Sequence[int] = ()
-        lines = b""
-        for route, indices in wanted.items():
-            chosen = events if len(indices) == len(events) else [events[i] for i in indices]
-            if route.encoder is not encoder or indices != before:
-                encoder, before = route.encoder, indices
-                lines = encoder.lines(chosen)
-            if has_longer(lines, route.max_line_bytes):
-                lines, encoder = self._cut_lines(route, chosen), None
-            times = {e.time_ns for e in chosen}
-            try:
-                lost = route.put_lines(lines, len(chosen), min(times), max(times), patience_ns)
-            except RecordRefused as e:
-                refused.append(str(e))
-                hit.update(indices)
-                continue
-            if not lost and chosen is events:
-                took = [True] * len(events)
-                continue
-            gone = {indices[k] for k in lost}
-            for i in indices:
-                took[i] = took[i] or i not in gone
-        self._count_many(events, took, wanted)
-        if refused and not all(took[i] and _is_own(events[i]) for i in hit):
-            raise RecordRefused("; ".join(refused))
-        return took
-
-    def _count_many(self, events: Sequence[Event], took: list[bool], wanted: dict[Route, Sequence[int]]) -> None:
-        own = {i for i, e in enumerate(events) if _is_own(e)}
-        self.totals.own += len(own)
-        self.totals.recorded += sum(took) - sum(took[i] for i in own)
-        if not any(len(indices) == len(events) for indices in wanted.values()):
-            self.totals.filtered += len(events) - len(own.union(*wanted.values()))
-
-    @property
-    def waits_for_disk(self) -> bool:
-        """Whether some log puts a record on the disk before it is acknowledged."""
-        return any(r.is_power or r.writes_through for r in self._in_order)
-
-    def may_wait(self) -> bool:
-        """Whether `emit` might block its caller now: a log waits for the disk, or has hardly room left. Any thread."""
-        if not self._in_order:
-            return True  # the first event opens the default log
-        return any(route.may_wait() for route in self._in_order)
-
-    def _logs_for(self, event: Event) -> Sequence[Route]:
-        """The logs that record *event*, in order: the one place that decides."""
-        in_order = self._in_order
-        if not in_order:
-            self._ensure_default()
-            in_order = self._in_order
-        default = in_order[-1]
-        meant = False
-        logs = []
-        for route in in_order:
-            if route is default:
-                if not meant or _is_own(event):
-                    logs.append(route)
-            elif (claims := route.claims) is None or claims(event):
-                meant = True
-                if (takes := route.takes) is None or takes(event):
-                    logs.append(route)
-                else:
-                    route.filtered += 1
-        return logs
-
-    def _logs_for_many(self, events: Sequence[Event]) -> dict[Route, Sequence[int]]:
-        """Each log that records some of *events*, and the indices of these."""
-        logs = self._all
-        if logs is not None and "system" not in {e.kind for e in events}:
-            return {route: range(len(events)) for route in logs} if events else {}
-        wanted: dict[Route, list[int]] = {}
-        for i, event in enumerate(events):
-            for route in self._logs_for(event):
-                wanted.setdefault(route, []).append(i)
-        # In the logs' own order, so that those with one encoder stand together.
-        return {route: wanted[route] for route in self._in_order if route in wanted}
-
-    def _cut_lines(self, route: Route, events: Sequence[Event]) -> bytes:
-        out = []
-        for event in events:
-            line = route.encoder.line(event)
-            out.append(line if len(line) <= route.max_line_bytes else self._cut(route, event, len(line)))
-        return b"".join(out)
-
-    def _cut(self, route: Route, event: Event, size: int) -> bytes:
-        """An event that is too long is recorded all the same, with its longest texts cut, and the log says so."""
-        limit = route.max_line_bytes
-        cut = cut_to(event, limit, route.encoder.line)
-        if event.type != "event_truncated":
-            self.host(
-                "event_truncated",
-                f"event {event.id} of {size} bytes was cut to max_event_size ({limit} bytes)",
-                {"event": event.id, "bytes": size, "limit": limit},
-            )
-        return route.encoder.line(cut)
-
-    def host(self, kind: str, description: str, detail: dict[str, object] | None = None) -> None:
-        """Record something about the host itself; that a log cannot take it is said, never raised."""
-        try:
-            self.emit(host_event(self.clock, self.node, kind, description, detail))
-        except RecordRefused as e:
-            self.say(f"{kind} could not be recorded: {e}")
+    # -- what the host tells about itself -----------------------------------------------------------------------
 
     def admin(self, kind: str, description: str, detail: dict[str, object], user: str | None = None) -> None:
         """Record what somebody let the host do (an `admin_...` type): in the default log and in each that claims it, as
@@ -361,33 +205,6 @@ class Pipeline:
         event = host_event(self.clock, self.node, kind, description, detail, user=user)
         self.housekeeping.announce(event, "", is_kept=True)
 
-    def tell_others(self, event: Event, origin: str) -> None:
-        """Give an event about log *origin* to the other logs: the default one and those that claim it."""
-        for route in self.open_routes:
-            if route.spec.name == origin or (route is not self.default and not self._wants(route, event)):
-                continue
-            try:
-                route.put(route.encoder.line(event), event.time_ns)
-            except RecordRefused as e:
-                # A log that has been closed already is no news while the host stops.
-                if not route.ring.closed:
-                    self.say(f"{event.type} could not be recorded: {e}")
-
-    def tell_at_once(self, event: Event, told: frozenset[str]) -> tuple[frozenset[str], bool]:
-        """As `tell_others`, without waiting: the logs that have *event* now, and whether those are all."""
-        is_all = True
-        for route in self.open_routes:
-            name = route.spec.name
-            if name in told or route.ring.closed or (route is not self.default and not self._wants(route, event)):
-                continue
-            line = route.encoder.line(event)
-            if route.ring.takes_now(len(line)):
-                route.ring.append(line, event.time_ns)
-                told |= {name}
-            else:
-                is_all = False
-        return told, is_all
-
     def places(self) -> list[tuple[str, FreeSpec | None, str]]:
         """Where this host writes, the limits of free room there, and whose they are; the spool last."""
         logs = [*self.routes, *([self.default] if self.default else [])]
@@ -397,10 +214,6 @@ class Pipeline:
     def health(self) -> Health:
         """The host's state and the reasons for it. Any thread."""
         return health(self)
-
-    @staticmethod
-    def _wants(route: Route, event: Event) -> bool:
-        return (route.claims is None or route.claims(event)) and (route.takes is None or route.takes(event))
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -437,8 +250,3 @@ class Pipeline:
         waiting = route.writer.stop(timeout_s, is_hurried)
         route.ring.close()
         return {route.spec.name: waiting} if waiting else {}
-
-
-def _is_own(event: Event) -> bool:
-    """Whether *event* is a record about the host itself."""
-    return event.kind == "system" and event.type in HOST_TYPES

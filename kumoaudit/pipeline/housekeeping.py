@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from kumoaudit.core.clock import Deadline
 from kumoaudit.core.event import Event
 from kumoaudit.core.protocols import Clock, Disk
+from kumoaudit.pipeline.notices import host_event
 from kumoaudit.pipeline.state import health
 from kumoaudit.segments.freespace import Room, room_at, shortage
 
@@ -159,7 +160,15 @@ class Housekeeping:
         for name, why in short.items():
             if name not in told:
                 self._say(f"log '{name}' is short of room: {why}")
-                self._pipeline.host("audit_degraded", f"log '{name}' is short of room", {"log": name, "reason": why})
+                self._tell(name, "audit_degraded", "is short of room", {"log": name, "reason": why})
         for name in told.keys() - short.keys():
             self._say(f"log '{name}' has room again")
-            self._pipeline.host("audit_restored", f"log '{name}' has room again", {"log": name})
+            self._tell(name, "audit_restored", "has room again", {"log": name})
+
+    def _tell(self, name: str, kind: str, what: str, detail: dict[str, object]) -> None:
+        """Record the state of a log in the log itself, whatever its filter, and in the others that want it."""
+        event = host_event(self._clock, self._pipeline.node, kind, f"log '{name}' {what}", detail)
+        for route in self._pipeline.open_routes:
+            if route.spec.name == name:
+                route.writer.note(route.encoder.line(event))
+        self._pipeline.tell_others(event, name)

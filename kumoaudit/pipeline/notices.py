@@ -14,6 +14,19 @@ Announce = Callable[[Event, str], None]
 """Give an event to every log but the named one; returns at once (the emitting happens on another thread)."""
 
 
+def harmless(say: Callable[[str], None]) -> Callable[[str], None]:
+    """*say* as the pipeline's threads call it: that nobody can be told (standard error on a full disk, the terminal
+    gone) ends none of them."""
+
+    def call(text: str) -> None:
+        try:
+            say(text)
+        except (OSError, ValueError):
+            pass  # the records are what counts
+
+    return call
+
+
 def host_event(
     clock: Clock, node: str, kind: str, description: str, detail: dict[str, object] | None, *, user: str | None = None
 ) -> Event:

@@ -15,6 +15,7 @@ from kumoaudit.pipeline.encode import PythonEncoder, claims_test
 from kumoaudit.pipeline.notices import WriterNotices
 from kumoaudit.pipeline.ring import Ring
 from kumoaudit.pipeline.ring_file import NoMapping
+from kumoaudit.pipeline.totals import Tally
 from kumoaudit.pipeline.writer import RouteWriter
 from kumoaudit.segments.frames import Trailer
 from kumoaudit.segments.recover import Recent, recent_frames, trusted_lines
@@ -36,8 +37,8 @@ class Route:
         self.writes_through = ring.path is None
         self.is_power = spec.durability == "power"
         self.max_line_bytes = ring.block_bytes
-        self.filtered = 0
-        """Events that the log was meant for and its filter did not want; of those born in Lua, its own counter."""
+        self._filtered = Tally()
+        self.count_filtered = self._filtered.steps
         self.filtered_in_lua = ctypes.c_uint64()
 
         self.is_durable = self.is_power or self.writes_through
@@ -47,6 +48,17 @@ class Route:
         # Record a line as durably as the route promises; False when it was dropped. Raises RecordRefused. The third
         # argument is the caller's patience, as in `Ring.append`; the disk takes the time that it takes.
         self.put = self._put_durably if self.is_durable else ring.append
+
+    @property
+    def filtered(self) -> int:
+        """Events that the log was meant for and its filter did not want; of those born in Lua, `filtered_in_lua`."""
+        return self._filtered.value
+
+    def wants(self, event: Event) -> bool | None:
+        """Whether the log records *event*: None when it is not meant for it, False when its filter does not take it."""
+        if (claims := self.claims) is not None and not claims(event):
+            return None
+        return (takes := self.takes) is None or takes(event)
 
     def _put_durably(self, line: bytes, time_ns: int, patience_ns: int | None = None) -> bool:
         if not self.ring.append(line, time_ns, patience_ns):

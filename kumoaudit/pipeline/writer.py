@@ -83,6 +83,8 @@ class RouteWriter:
         self._troubled = -1
         """The block that was open when the last trouble ended: what was lost up to there was lost for its sake."""
         self._power = spec.durability == "power"
+        self._owes_sync = False
+        """Whether lines of an earlier run, which may have promised more, are written and not yet safe again."""
         self._prepare: Callable[[memoryview], bytes] | None = getattr(sink, "prepare", None)
         threads = getattr(sink, "threads", 1)
         self._pool = ThreadPoolExecutor(threads, f"compress-{spec.name}") if self._prepare and threads > 1 else None
@@ -122,13 +124,15 @@ class RouteWriter:
             )
             self.ring.set_mark(here)
             self.ring.free(self._block, self._base + self._counted)
-            if self._power and self.waiting():
-                # Some of it was promised to survive the loss of power, and the cut at the last commit has taken that
-                # promise back: give it again before anything else.
+            if self.waiting():
+                # Some of it may have been promised to survive the loss of power, by a run that was configured so, and
+                # the cut at the last commit has taken that promise back: give it again before anything else.
+                self._owes_sync = True
                 try:
                     while self._step(_FLUSH):
                         pass
                     self.sink.sync()
+                    self._owes_sync = False
                 except OSError as e:
                     self._failed(e)  # a full disk never stops a start
             return resumed
@@ -164,9 +168,9 @@ class RouteWriter:
         self.ring.in_file(self._base + self._counted)
 
     def note(self, line: bytes) -> None:
-        """A line of the writer's own for its log; it goes with the next commit, through no ring."""
-        with self._sink_lock:
-            self._notes.append(line)
+        """A line of the writer's own for its log; it goes with the next commit, through no ring. Any thread."""
+        # Without the lock: a writer whose disk hangs holds it, and nobody else may hang with it.
+        self._notes.append(line)
 
     def start(self) -> None:
         """Begin to consume, on a thread of its own."""
@@ -387,8 +391,9 @@ class RouteWriter:
 
     def _commit(self, s: BlockState, used: int, count: int, current: int, gap: _Gap | None) -> None:
         batch = self._batch(s, used, count, commit=True)
-        if self._notes or gap:
-            extra = [*self._notes, *([gap.line] if gap else [])]
+        notes = list(self._notes)
+        if notes or gap:
+            extra = [*notes, *([gap.line] if gap else [])]
             now = self._clock.now_ns()
             batch = structs.replace(
                 batch,
@@ -400,10 +405,11 @@ class RouteWriter:
             )
         elif self._pool and current > self._block and self._sent == 0:
             batch = structs.replace(batch, prepared=self._compressed_ahead(current))
-        self._noted = len(self._notes)
+        self._noted = len(notes)
         mark = self.sink.write(batch)
-        if self._power:
+        if self._power or self._owes_sync:
             self._sync_sink()
+            self._owes_sync = False
         del self._notes[: self._noted]
         self._noted = 0
         if gap:
@@ -489,14 +495,14 @@ class RouteWriter:
         if not self._trouble_since:
             self._trouble_since = now
             waiting = self.waiting()
-            self._notices.say(
-                f"log '{self.spec.name}': {text}; {waiting} events wait in the ring; retrying every second"
-            )
             detail = {"log": self.spec.name, "reason": text, "waiting": waiting}
             self._notes.append(
                 self._notices.record(
                     "audit_degraded", self.spec.name, f"log '{self.spec.name}' cannot write: {text}", detail
                 )
+            )
+            self._notices.say(
+                f"log '{self.spec.name}': {text}; {waiting} events wait in the ring; retrying every second"
             )
 
     def _recovered(self, *, at_once: bool) -> bool:
@@ -516,7 +522,6 @@ class RouteWriter:
         self._trouble_since = 0
         self._troubled = self.ring.end()[0]
         self.ring.trouble = ""
-        self._notices.say(f"log '{self.spec.name}' records again after {seconds} s; nothing was lost from the ring")
         self._notes.append(
             self._notices.record(
                 "audit_restored",
@@ -526,6 +531,7 @@ class RouteWriter:
             )
         )
         self.ring.wake()
+        self._notices.say(f"log '{self.spec.name}' records again after {seconds} s; nothing was lost from the ring")
 
     @property
     def is_failed(self) -> bool:

@@ -116,7 +116,12 @@ def _directory(disk: Disk, path: str, real: str) -> _Found:
     description = read_description(disk, real)
     prefixes = sorted({p.prefix for n in names if (p := parse_segment_name(n))})
     if description is not None:
-        return [(SegmentLog(disk, real, description), (real, description.prefix))]
+        # Whoever else wrote there (a log under its earlier name) has no ring to look into.
+        others = [p for p in prefixes if description.prefix not in ("", p)]
+        return [
+            (SegmentLog(disk, real, description), (real, description.prefix)),
+            *((SegmentLog(disk, real, Described(name=f"{path}/{p}", prefix=p)), (real, p)) for p in others),
+        ]
     if prefixes:
         # Each prefix is a log of its own; without a description there is no ring to look into.
         many = len(prefixes) > 1

@@ -180,14 +180,7 @@ class LuaEvents:
         """An event for one log whose filter Lua cannot express: whether the log is meant for it, and whether it took
         it (None: its filter did not want it; False: it was lost, and counted)."""
         route = self._routes[int(index)]
-        event = self._made(sec, ms, id, *fields)
-        if route.claims is not None and not route.claims(event):
-            return False, None
-        line = route.encoder.encode(event)
-        if line is None:
-            route.filtered += 1
-            return True, None
-        return True, route.put(line, event.time_ns)
+        return self._host.pipeline.offer(route, self._made(sec, ms, id, *fields))
 
     def _sync(self, index: float) -> None:
         self._routes[int(index)].make_durable()
@@ -276,7 +269,7 @@ class LuaEvents:
         return seconds, rest // 1_000_000
 
     def _hook_dropped(self) -> None:
-        self._host.pipeline.totals.filtered += 1
+        next(self._host.pipeline.totals.count_filtered)
 
     def _hook_failed(self, message: bytes) -> None:
         """Record an error of the hook: the first of its kind, then one of every hundred, with the count."""

@@ -178,7 +178,8 @@ def _record(
             out += [
                 f"  {condition}",
                 f"    local ok, was_meant, result = py.offer({i}, sec, ms, string_of(id, 36), {_ARGS})",
-                "    if not ok then problem = problem or was_meant",
+                # Refused is refused: the event does not go to the default log instead.
+                "    if not ok then problem, meant = problem or was_meant, true",
                 "    else",
                 "      meant = meant or was_meant",
                 "      took, lost = took or result == true, lost or result == false",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,6 +29,19 @@ class LogEntry(msgspec.Struct, frozen=True):
     prefix: str = ""
     ring: str = ""
     configured: bool = True
+
+    @property
+    def log(self) -> LogKey:
+        """What makes it the same log in another run; a second name in one directory is a second log."""
+        return LogKey(self.sink, self.path, self.prefix or self.name)
+
+
+class LogKey(NamedTuple):
+    """Where the records of a log are: kind of sink, directory, prefix of the segments there."""
+
+    sink: str
+    path: str
+    prefix: str
 
 
 class Registry(msgspec.Struct, frozen=True):
@@ -67,8 +82,13 @@ def write_registry(disk: Disk, data_dir: str, registry: Registry) -> None:
     disk.rename(aside, path)
 
 
-def merge(old: Registry | None, node: str, now: list[LogEntry]) -> Registry:
+def merge(old: Iterable[LogEntry], node: str, now: list[LogEntry]) -> Registry:
     """The logs of this run, and behind them what earlier runs wrote elsewhere, marked as no longer configured."""
-    places = {(e.sink, e.path) for e in now}
-    gone = [] if old is None else [e for e in old.logs if (e.sink, e.path) not in places]
-    return Registry(1, node, now + [msgspec.structs.replace(e, configured=False) for e in gone])
+    logs, rings = {e.log for e in now}, {e.ring for e in now}
+    gone = [e for e in old if e.log not in logs]
+    # A ring that another log feeds from now on holds nothing of the old one's any more.
+    return Registry(
+        1,
+        node,
+        now + [msgspec.structs.replace(e, configured=False, ring="" if e.ring in rings else e.ring) for e in gone],
+    )

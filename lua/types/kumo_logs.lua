@@ -11,7 +11,7 @@ kumo.audit = {}
 ---@field required? boolean whether a failure of this log may refuse an event to its caller; default true for segments
 ---@field block_timeout? kumo.Duration how long a caller waits with overflow = block; default 10 s
 ---@field where? string|table<string, any> which events, as `severity >= ALARM` or a table of field = value(s); default all
----@field compression_window? integer power of two of the zstd window in bytes, 10 to 27; default 17
+---@field compression_window? integer power of two of the zstd window in bytes, 10 to 23; default 17
 ---@field compression_threads? integer threads that compress, 1 to 16; default 2
 
 ---@class kumo.aaa.AcctLogOptions: kumo.SharedLogOptions
@@ -57,6 +57,7 @@ function kumo.audit.configure_host(options) end
 ---@field path string of the Unix socket; made at the start, removed at the end
 ---@field mode? string who may connect, as octal digits of a file mode; default `0660`
 
---- Take records of applications over a Unix socket: JSON lines, see [records that applications send](ingest.md). Only in `init`; once for each path.
+--- Take records of applications over a Unix socket: JSON lines, see [records that applications send](ingest.md).
+--- Only in `init`; once for each path.
 ---@param options kumo.audit.SocketOptions
 function kumo.audit.start_socket_listener(options) end

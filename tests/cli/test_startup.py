@@ -14,7 +14,7 @@ from kumoaudit.cli import COMMANDS
 from tests.support import environment, event, stored
 
 HEAVY = ("aiohttp", "textual", "duckdb", "confluent_kafka", "prometheus_client", "pydantic", "asyncio")
-HOST = ("lupa", "kumoaudit.runtime", "kumoaudit.pipeline", "kumoaudit.daemon")
+HOST = ("lupa", "kumoaudit.runtime", "kumoaudit.pipeline", "kumoaudit.daemon", "kumoaudit.commands")
 
 _SHOW = """
 import json, sys

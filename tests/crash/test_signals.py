@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 
 import orjson
@@ -11,7 +12,7 @@ import pytest
 from tests.crash.hosts import host
 from tests.crash.support import Contents
 from tests.fakes import eventually
-from tests.support import kumoaudit
+from tests.support import command_line, environment, kumoaudit
 
 # Records n=1:1:, n=1:2: ... as long as it is let; `noted` has the last number whose call has returned.
 _LOAD = """
@@ -195,3 +196,109 @@ def test_a_host_in_the_same_data_directory_is_refused_by_pid(tmp_path: Path) -> 
         assert f"in use by pid {h.process.pid}" in second.stderr
         h.send(signal.SIGTERM)
         assert h.wait() == 0
+
+
+_GATE_HELD = """
+kumo.on('shutdown', function() end)
+kumo.on('busy', function() io.open('noted', 'w'):close() while true do end end)
+kumo.on('init', function() audit.log{ description = 'n=1:1:' } kumo.spawn_task{ event_name = 'busy' } end)
+"""
+_SHUTDOWN_LOOPS = """
+kumo.on('shutdown', function() while true do end end)
+kumo.on('rest', function() io.open('noted', 'w'):close() kumo.sleep(600) end)
+kumo.on('init', function() audit.log{ description = 'n=1:1:' } kumo.spawn_task{ event_name = 'rest' } end)
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("policy", [_GATE_HELD, _SHUTDOWN_LOOPS], ids=["a task loops", "shutdown loops"])
+def test_a_shutdown_handler_that_cannot_end_does_not_hold_up_the_stop(
+    tmp_path: Path, policy: str, signals: int
+) -> None:
+    """The main thread never waits for Lua: what was acknowledged is drained, and the process ends with 3."""
+    with host(tmp_path, policy) as h:
+        eventually((tmp_path / "noted").exists, "the task is reached")
+        for _ in range(signals):
+            h.send(signal.SIGTERM)
+
+        assert h.wait() == 3, h.said
+    assert "did not return" in h.said
+    own = Contents(h.data / "log")
+    own.check({1: 1})
+    assert types(own)[-1] == "audit_stop"
+
+
+_SHUTDOWN = """
+kumo.on('shutdown', function()
+  local out = io.open('noted', 'a')
+  out:write('shutdown\\n')
+  out:close()
+  audit.log{ description = 'n=1:1:' }
+  %s
+end)
+kumo.on('rest', function() io.open('resting', 'w'):close() kumo.sleep(600) end)
+kumo.on('init', function() audit.log 'x' %s end)
+"""
+
+
+@pytest.mark.parametrize("when", ["at rest", "in shutdown"])
+def test_shutdown_runs_once_and_its_records_count(tmp_path: Path, when: str) -> None:
+    """Also when the signal comes while the policy's own end has called it already."""
+    wait = "local give_up = os.time() + 2 while os.time() < give_up do kumo.sleep(0.01) end"
+    task = "kumo.spawn_task{ event_name = 'rest' }"
+    with host(tmp_path, _SHUTDOWN % (("", task) if when == "at rest" else (wait, ""))) as h:
+        eventually((tmp_path / ("resting" if when == "at rest" else "noted")).exists, "the policy is there")
+        h.send(signal.SIGTERM)
+
+        assert h.wait() == 0, h.said
+    assert (tmp_path / "noted").read_text() == "shutdown\n"
+    Contents(h.data / "log").check({1: 1})
+
+
+_STUCK_EARLY = """
+kumo.on('pre_init', function()
+  kumo.audit.configure_host{ handler_timeout = 0.5 }
+  while true do end
+end)
+"""
+
+
+def test_a_stuck_host_whose_data_directory_is_in_use_ends_all_the_same(tmp_path: Path) -> None:
+    """The record of it cannot be made; the end is not forgotten over that."""
+    with host(tmp_path / "first", _QUIET) as first:
+        eventually(lambda: noted(tmp_path / "first") > 0, "the first host records")
+        with host(tmp_path / "second", _STUCK_EARLY, "--data-dir", first.data) as second:
+            assert second.wait() == 3, second.said
+
+        assert "has not returned for 0.5 s" in second.said
+        assert f"in use by pid {first.process.pid}" in second.said
+        assert "Traceback" not in second.said
+        first.send(signal.SIGTERM)
+        assert first.wait() == 0
+
+
+@pytest.mark.parametrize(("policy", "code"), [("audit.log 'x'", 0), ("error 'no'", 2)])
+def test_a_standard_error_that_takes_nothing_changes_neither_records_nor_exit_code(
+    tmp_path: Path, policy: str, code: int
+) -> None:
+    """It may lie on the very disk that is full."""
+    (tmp_path / "policy.lua").write_text(f"kumo.on('init', function() audit.log 'n=1:1:' {policy} end)")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command_line("run", "policy.lua", "--data-dir", "data"),
+            cwd=tmp_path,
+            env=environment(),
+            stderr=full,
+            check=False,
+        )
+        checked = subprocess.run(
+            command_line("check", "policy.lua", "--data-dir", "data"),
+            cwd=tmp_path,
+            env=environment(),
+            stderr=full,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+
+    assert (done.returncode, checked.returncode) == (code, code)
+    Contents(tmp_path / "data" / "log").check({1: 1})

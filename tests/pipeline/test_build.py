@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from kumoaudit.core.clock import SystemClock
 from kumoaudit.core.errors import ConfigError, LogInUse, RecordRefused, StorageFault
+from kumoaudit.core.predicate_text import parse_predicate
 from kumoaudit.core.spec import Plan, RingSpec
 from kumoaudit.pipeline import build
 from kumoaudit.pipeline.build import Pipeline
@@ -239,3 +241,121 @@ def test_trouble_of_one_log_is_told_in_the_others(tmp_path: Path) -> None:
     assert told.count(b'"type":"audit_degraded"') == told.count(b'"type":"audit_restored"') == 1
     Contents(tmp_path / "a").check({1: 3})
     assert build.STOP_TIMEOUT_S >= 1
+
+
+def test_nobody_to_be_told_about_trouble_ends_no_thread(tmp_path: Path) -> None:
+    """Standard error on the same full disk as the log: the writer goes on, records its trouble and its end."""
+    host = Host(tmp_path)
+
+    def say(_text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    host.pipeline = Pipeline(str(tmp_path / "data"), "alpha", host.disk, SystemClock(), say)
+    host.pipeline.open_log(route_spec(tmp_path / "a"))
+    writer = host.pipeline.routes[0].writer
+    host.disk.fail("write", errno.ENOSPC, for_ever=True, path="/a/a-")
+    host.put(3)
+    eventually(lambda: writer.is_failed, "the log is in trouble")
+    host.disk.heal()
+    eventually(lambda: not writer.is_failed, "the log recovers by itself")
+
+    host.put(3, start=4)
+
+    assert host.pipeline.close() == {}
+    contents = Contents(tmp_path / "a")
+    contents.check({1: 6})
+    told = b"".join(contents.lines)
+    assert told.count(b'"type":"audit_degraded"') == told.count(b'"type":"audit_restored"') == 1
+
+
+def test_what_a_left_log_still_cannot_take_is_said_with_the_count(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.pipeline.open_log(route_spec(tmp_path / "a"))
+    host.disk.fail("write", errno.EIO, for_ever=True, path="/a/a-")
+    host.put(4)
+    host.pipeline.close()
+
+    again = Host(tmp_path)
+    again.disk.fail("write", errno.EIO, for_ever=True, path="/a/a-")
+    again.pipeline.start()
+    again.pipeline.finish_left_logs()
+    again.pipeline.close()
+
+    assert "log 'a' of an earlier run: 4 records stay in the ring and are written at the next start" in again.said
+    last = Host(tmp_path)
+    last.pipeline.start()
+    last.pipeline.finish_left_logs()
+    last.pipeline.close()
+    Contents(tmp_path / "a").check({1: 4})
+
+
+def test_a_log_whose_earlier_place_fails_gets_a_ring_of_its_own(tmp_path: Path) -> None:
+    """What waits for the old place stays there, however often that is tried; nothing of it enters the new one."""
+    host = Host(tmp_path)
+    host.pipeline.open_log(route_spec(tmp_path / "a"))
+    host.disk.fail("write", errno.EIO, for_ever=True, path="/a/a-")
+    host.put(4)
+    host.pipeline.close()
+    for run in (2, 3):
+        again = Host(tmp_path)
+        again.disk.fail("write", errno.EIO, for_ever=True, path="/a/a-")
+        again.pipeline.open_log(route_spec(tmp_path / "moved"))
+        again.pipeline.finish_left_logs()
+        for n in range(1, 4):
+            again.pipeline.emit(event(n, description=f"n={run}:{n}:"))
+        assert again.pipeline.close() == {}
+
+    last = Host(tmp_path)
+    last.pipeline.open_log(route_spec(tmp_path / "moved"))
+    last.pipeline.finish_left_logs()
+    last.pipeline.close()
+
+    Contents(tmp_path / "a").check({1: 4, 2: 0, 3: 0})
+    moved = Contents(tmp_path / "moved")
+    moved.check({2: 3, 3: 3})
+    assert len(moved.numbers) == 6
+
+
+def test_a_changed_log_is_refused_when_the_change_cannot_be_noted(tmp_path: Path) -> None:
+    """Else a later run would take its ring for the old log's and put its records there."""
+    host = Host(tmp_path)
+    host.pipeline.open_log(route_spec(tmp_path / "a"))
+    host.put(2)
+    host.pipeline.close()
+    again = Host(tmp_path)
+    again.pipeline.start()
+    again.disk.fail("write", errno.ENOSPC, for_ever=True, path="logs.json")
+
+    with pytest.raises(StorageFault, match="configured otherwise than before"):
+        again.pipeline.open_log(route_spec(tmp_path / "moved"))
+
+    again.disk.heal()
+    again.pipeline.open_log(route_spec(tmp_path / "moved"))
+    again.put(2, start=3)
+    assert again.pipeline.close() == {}
+    assert Contents(tmp_path / "moved").order == {1: [3, 4]}
+
+
+def test_events_of_many_threads_are_counted_exactly(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.pipeline.open_log(route_spec(tmp_path / "a", plan=Plan(where=parse_predicate("description ~ 'n=1:'"))))
+    totals = host.pipeline.totals
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+
+        def work() -> None:
+            for n in range(300):
+                host.pipeline.emit(event(n, description=f"n={1 + n % 2}:{n}:"))
+                assert totals.recorded <= 1200
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert (totals.recorded, totals.filtered) == (1200, 1200)
+    host.pipeline.close()

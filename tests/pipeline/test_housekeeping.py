@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from kumoaudit.core.spec import FreeSpec
+from kumoaudit.core.predicate_text import parse_predicate
+from kumoaudit.core.spec import FreeSpec, Plan
 from kumoaudit.core.units import Free
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.segments.disk import RealDisk
@@ -145,3 +146,23 @@ def test_the_real_disk_knows_its_file_systems() -> None:
 
     assert disk.filesystem("/proc") == disk.filesystem("/proc/self/") == "proc"
     assert disk.filesystem("/") not in ("", "proc")
+
+
+def test_a_shortage_is_told_in_the_log_itself_whatever_its_filter(tmp_path: Path) -> None:
+    """Interface, section 1: the records about the state of a log stand in that log too."""
+    disk = Nearly()
+    pipeline = Pipeline(str(tmp_path / "data"), "alpha", disk, FakeClock(), lambda _: None)
+    nothing = parse_predicate("severity >= ALARM")
+    plan = Plan(where=nothing)
+    pipeline.open_log(
+        route_spec(tmp_path / "a", plan=plan, claims=nothing, free=FreeSpec(Free(10, None), Free(10, None)))
+    )
+    pipeline.housekeeping.stop()
+    for percent in (5, 50):
+        disk.percent = percent
+        pipeline.housekeeping.look_at_space()
+    pipeline.close()
+
+    types = [orjson.loads(line)["type"] for line in Contents(tmp_path / "a").lines]
+    assert types == ["audit_degraded", "audit_restored"]
+    assert len(told(tmp_path, "audit_degraded")) == len(told(tmp_path, "audit_restored")) == 1

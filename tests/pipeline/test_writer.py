@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 import zstandard
+from msgspec import structs
 
 from kumoaudit.core.errors import RecordRefused, StorageFault
 from kumoaudit.core.event import Batch
@@ -696,4 +697,29 @@ def test_a_writer_thread_makes_room_at_once_when_somebody_waits(make: Make) -> N
 
     eventually(lambda: w.route.writer.written >= 18, "the writer flushes for those who wait")
     assert w.stop() == 0
+    w.check()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_survived_the_loss_of_power_is_made_safe_again_by_a_run_that_promises_less(
+    make: Make, fails: bool
+) -> None:
+    """A log changed from `power` to `process` over a kill, or taken out: its torn tail was on the disk, and is cut."""
+    w = make(durability="power")
+    w.put(3)
+    w.kill()
+    w.spec = structs.replace(w.spec, durability="process")
+    if fails:
+        w.disk.fail("fdatasync", errno.ENOSPC)
+    before = w.disk.kinds["fdatasync"]
+
+    w.route = w.open()
+
+    assert w.disk.kinds["fdatasync"] == before + 1
+    w.tick(3)
+    assert w.disk.kinds["fdatasync"] == before + 1 + fails
+    w.put(1)
+    w.tick(70)
+    assert w.disk.kinds["fdatasync"] == before + 1 + fails
+    w.stop()
     w.check()

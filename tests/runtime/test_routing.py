@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from kumoaudit.core.errors import PolicyError
 from kumoaudit.core.event import AuthInfo, Event, Identity
 from kumoaudit.core.ids import ulid
 from kumoaudit.segments.naming import parse_segment_name
 from tests.policies import Inside, events_of, inside, kumoaudit, rows, run_policy
+from tests.support import command_line, environment
 
 
 def stored(directory: Path) -> list[dict[str, Any]]:
@@ -446,3 +448,76 @@ def test_a_description_that_is_empty_matches_the_empty_text(tmp_path: Path) -> N
 
         assert [json.loads(line)["type"] for line in host.lines("without")] == ["message", "custom_x"]
         assert [json.loads(line).get("description") for line in host.lines("with") if b'"custom"' in line] == ["some"]
+
+
+_THROUGH_PYTHON = """
+kumo.on('init', function() kumo.audit.configure_log { name = 'some', where = "description ~ 'zz'" } end)
+kumo.on('go', function(text) return audit.log(text) end)
+"""
+
+
+def test_an_event_that_a_log_behind_python_refuses_does_not_go_to_the_default_log(tmp_path: Path) -> None:
+    """Its caller is told that it is refused, as when every log is reached from Lua."""
+    with inside(tmp_path, _THROUGH_PYTHON) as host:
+        assert "some" in host.host.events.in_python
+        host.host.call("go", "zz1")
+        host.pipeline.routes[0].ring.refuse_from_now_on()
+
+        with pytest.raises(PolicyError, match="log 'some' is closed"):
+            host.host.call("go", "zz2")
+
+        assert [json.loads(line)["description"] for line in host.lines("some")] == ["zz1"]
+        assert not [line for line in host.lines("log") if b'"custom"' in line]
+        assert (host.host.counters[0], host.host.counters[1]) == (1, 0)
+
+
+def test_an_event_that_is_too_long_for_a_log_behind_python_is_cut(tmp_path: Path) -> None:
+    with inside(tmp_path, _THROUGH_PYTHON) as host:
+        host.pipeline.routes[0].max_line_bytes = 2000
+
+        host.host.call("go", "z" * 5000)
+
+        (line,) = host.lines("some")
+        assert len(line) <= 2000
+        assert json.loads(line)["detail"]["truncated"]["description"]["bytes"] == 5000
+        assert "event_truncated" in types(host, "log")
+
+
+def test_a_reader_of_standard_output_that_goes_away_is_no_trouble(tmp_path: Path) -> None:
+    """`kumoaudit run --script x.lua | head -1`: no message a line, exit 0, and the records are there."""
+    source = "kumo.on('main', function() for i = 1, 20000 do print('line ' .. i) end audit.log 'after' end)"
+    (tmp_path / "policy.lua").write_text(source)
+    running = subprocess.Popen(
+        command_line("run", "--script", "policy.lua"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stdout.readline() == b"line 1\n"
+    running.stdout.close()
+    said = running.stderr.read()
+
+    assert (running.wait(60), said) == (0, b"")
+    running.stderr.close()
+    assert [e["description"] for e in events_of(tmp_path)] == ["after"]
+
+
+def test_a_full_standard_output_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "policy.lua").write_text("kumo.on('main', function() print 'a' print 'b' audit.log 'after' end)")
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            command_line("run", "--script", "policy.lua"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ran.returncode == 0
+    assert ran.stderr == "notice: print: standard output: no space left on device; it is not used any more\n"
+    assert [e["description"] for e in events_of(tmp_path)] == ["after"]

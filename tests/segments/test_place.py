@@ -18,7 +18,7 @@ from tests.fakes import FaultyDisk
     [
         ("dir", None),
         ("dir/not/yet", None),
-        ("link", None),
+        ("link", "link is a symbolic link"),
         ("file", "file is not a directory"),
         ("file/below", "file is not a directory"),
         ("not/yet", None),
