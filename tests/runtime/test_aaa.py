@@ -232,7 +232,12 @@ def test_criteria_decide(by_rules: Callable[..., Any], name: str, criteria: str,
     [
         ("{}", "GET", False, False),
         ("{ %s, %s }" % (G % "Identity = 'Any'", (G % "Identity = 'Any'").replace("Allow", "Deny")), "GET", True, True),
-        ("{ %s, %s }" % ((G % "Identity = 'Any'").replace("Allow", "Deny"), G % "Identity = 'Any'"), "GET", False, True),
+        (
+            "{ %s, %s }" % ((G % "Identity = 'Any'").replace("Allow", "Deny"), G % "Identity = 'Any'"),
+            "GET",
+            False,
+            True,
+        ),
         ("{ %s }" % (G % "Identity = 'Any'"), "get", False, False),
         ("{ %s }" % (G % "Identity = 'Any'"), "", False, False),
         ("{ %s }" % (G % "Identity = 'Any'").replace("'GET'", "'*'"), "GET", False, False),
@@ -296,7 +301,9 @@ def test_the_first_rule_that_matches_decides(
         ("kumo.aaa.configure_acct_log { log_dir = 'x' }", ["init"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_its_line(refused: Callable[..., list[str]], expression: str, words: list[str]) -> None:
+def test_what_is_wrong_is_said_with_its_line(
+    refused: Callable[..., list[str]], expression: str, words: list[str]
+) -> None:
     (text,) = refused(expression)
     for word in words:
         assert word in text
@@ -330,7 +337,9 @@ def test_auth_info_is_read_strictly(refused: Callable[..., list[str]], info: str
         assert word in text
 
 
-@pytest.mark.parametrize("info", ["{}", "{ groups = {} }", "{ identities = {} }", "{ peer_address = nil, groups = {} }"])
+@pytest.mark.parametrize(
+    "info", ["{}", "{ groups = {} }", "{ identities = {} }", "{ peer_address = nil, groups = {} }"]
+)
 def test_empty_tables_are_empty_lists(lua: Callable[..., Any], info: str) -> None:
     r = "kumo.aaa.make_http_url_resource('127.0.0.1:80', '/api/check-liveness')"
     assert lua(f"return kumo.aaa.query_resource_access({r}, {info}, 'GET').allow") == [True]
@@ -358,7 +367,7 @@ def test_urls_at_their_edges(host: Host, url: str, first: str) -> None:
     assert running.host.call("go", url) == [False]
     record = records(running)[-1]
     assert record["resource"] == first
-    assert record["detail"].get("path_cut", False) is (url.count("a") > 200 or "l" in url and url.count("/") > 10)
+    assert record["detail"].get("path_cut", False) is (url.count("a") > 200 or ("l" in url and url.count("/") > 10))
 
 
 # -- handlers, fall back, errors, caches ------------------------------------------------------------------------------
@@ -470,7 +479,9 @@ kumo.on('ttl', function(a, b) kumo.aaa.set_acl_cache_ttl(a); kumo.aaa.set_check_
 )
 
 
-@pytest.mark.parametrize(("acl_ttl", "check_ttl", "lives"), [(5, 5, 10), (5, 0, 5), (0, 5, 5), (0, 0, 0), (0.3, 0.3, 0.6)])
+@pytest.mark.parametrize(
+    ("acl_ttl", "check_ttl", "lives"), [(5, 5, 10), (5, 0, 5), (0, 5, 5), (0, 0, 0), (0.3, 0.3, 0.6)]
+)
 def test_a_right_that_was_taken_away_ends_with_the_ttls(
     host: Host, clock: SetClock, acl_ttl: float, check_ttl: float, lives: float
 ) -> None:

@@ -152,9 +152,7 @@ def listening(
     with inside(directory, policy, clock=clock) as running:
         services = HostServices(lambda: running.host)
         guard = Guard(services)
-        listener = HttpListener(
-            ListenerOptions(listen=("127.0.0.1", 0), **options), tls, services, loop, guard, limits
-        )
+        listener = HttpListener(ListenerOptions(listen=("127.0.0.1", 0), **options), tls, services, loop, guard, limits)
         listener.bind()
         listener.start()
         try:

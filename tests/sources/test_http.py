@@ -22,7 +22,19 @@ import zstandard
 
 from tests.crash.hosts import HostProcess
 from tests.fakes import eventually
-from tests.sources.clients import LIVENESS, UNTRUSTED, Reply, ask, basic, connect, found, raw, read_all, serving, statuses
+from tests.sources.clients import (
+    LIVENESS,
+    UNTRUSTED,
+    Reply,
+    ask,
+    basic,
+    connect,
+    found,
+    raw,
+    read_all,
+    serving,
+    statuses,
+)
 
 POLICY = """
 local function rules(list)
@@ -264,7 +276,9 @@ def test_forms_of_request_targets(running: Host, target: str, status: int) -> No
 
 
 def test_connect_is_refused_and_its_connection_closed(running: Host) -> None:
-    answer = raw(running.address, b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\nGET / HTTP/1.1\r\n")
+    answer = raw(
+        running.address, b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\nGET / HTTP/1.1\r\n"
+    )
     assert statuses(answer) == [400]
 
 
@@ -299,7 +313,9 @@ def test_credentials_hold_for_one_request_not_for_a_connection(running: Host) ->
 
 def test_two_authorization_headers_are_none(running: Host) -> None:
     login = basic("alice")["Authorization"]
-    request = f"GET {LIVENESS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + f"Authorization: {login}\r\n" * 2 + "\r\n"
+    request = (
+        f"GET {LIVENESS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + f"Authorization: {login}\r\n" * 2 + "\r\n"
+    )
     answer = raw(running.address, request.encode(), "127.0.0.7")
     assert statuses(answer) == [400]
     assert b"Malformed Authorization header" in answer
@@ -408,7 +424,9 @@ def test_expect_100_continue(running: Host) -> None:
         assert statuses(sock.recv(10000)) == [200]
     # Who is not let in, or would send too much, is told so before the body.
     assert statuses(raw(running.address, head.format(10**6).encode())) == [413]
-    answer = raw(running.address, head.format(10).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").encode(), UNTRUSTED)
+    answer = raw(
+        running.address, head.format(10).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").encode(), UNTRUSTED
+    )
     assert statuses(answer) == [401]
     assert statuses(raw(running.address, head.format(5).replace("100-continue", "200-ok").encode())) == [417]
 

@@ -34,7 +34,9 @@ def fail(throttle: Throttle, times: int, peer: str = "10.0.0.1", user: str = "al
         throttle.failed(peer, user)
 
 
-def test_the_eleventh_attempt_waits_until_the_first_failure_is_a_minute_old(throttle: Throttle, clock: FakeClock) -> None:
+def test_the_eleventh_attempt_waits_until_the_first_failure_is_a_minute_old(
+    throttle: Throttle, clock: FakeClock
+) -> None:
     for _ in range(FAILURES):
         fail(throttle, 1)
         clock.advance(1)
