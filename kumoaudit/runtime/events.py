@@ -189,8 +189,9 @@ class LuaEvents:
     def emit(self, event: Event, patience_ns: int | None = None) -> bool:
         """What every source outside Lua calls: the policy's hook, then the logs. Any thread.
 
-        *patience_ns*: how long to wait for a full log, as in `Pipeline.emit`. Waits for the runtime at most the handlers' time limit; then, or when the hook fails, the event is recorded
-        unchanged and a `handler_error` beside it. Events of kind `system` do not pass the hook.
+        *patience_ns*: how long to wait for a full log, as in `Pipeline.emit`. Waits for the runtime at most the
+        handlers' time limit; then, or when the hook fails, the event is recorded unchanged and a `handler_error` beside
+        it. Events of kind `system` do not pass the hook.
         """
         host = self._host
         if host.validating:

@@ -231,9 +231,14 @@ def test_criteria_decide(by_rules: Callable[..., Any], name: str, criteria: str,
     ("rules", "privilege", "allow", "has_rule"),
     [
         ("{}", "GET", False, False),
-        ("{ %s, %s }" % (G % "Identity = 'Any'", (G % "Identity = 'Any'").replace("Allow", "Deny")), "GET", True, True),
         (
-            "{ %s, %s }" % ((G % "Identity = 'Any'").replace("Allow", "Deny"), G % "Identity = 'Any'"),
+            "{" + ", ".join((G % "Identity = 'Any'", (G % "Identity = 'Any'").replace("Allow", "Deny"))) + "}",
+            "GET",
+            True,
+            True,
+        ),
+        (
+            "{" + ", ".join(((G % "Identity = 'Any'").replace("Allow", "Deny"), G % "Identity = 'Any'")) + "}",
             "GET",
             False,
             True,
