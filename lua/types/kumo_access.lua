@@ -15,9 +15,12 @@ function AclMap:get(resource) end
 
 ---@alias kumo.KeySource string|{ key_data: string }|{ event_name: string, event_args?: any[] }
 
+---@alias kumo.SmtpContext 'SmtpAuthPlainAuthentication'|'SmtpAuthPlainAuthorization'
+---@alias kumo.Context kumo.SmtpContext|'HttpBasicAuth'|'BearerToken'|'ProxyAuthRfc1929'|'LocalSystem'|'GenericAuth'
+
 ---@class kumo.Identity
 ---@field identity string who
----@field context 'SmtpAuthPlainAuthentication'|'SmtpAuthPlainAuthorization'|'HttpBasicAuth'|'BearerToken'|'ProxyAuthRfc1929'|'LocalSystem'|'GenericAuth' how that is known
+---@field context kumo.Context how that is known
 
 ---@class kumo.AuthInfo
 ---@field peer_address? string IP address of the other end
@@ -82,7 +85,7 @@ function kumo.aaa.set_fall_back_to_acl_map(enabled) end
 ---@field tls_certificate? kumo.KeySource PEM, with its chain; default one that signs itself
 ---@field tls_private_key? kumo.KeySource PEM, without a password; default what `tls_certificate` holds
 ---@field request_body_limit? integer bytes of a body, unpacked; default 2097152
----@field trusted_hosts? string[] addresses and networks in the group `kumomta:http-listener-trusted-ip`; default 127.0.0.1 and ::1
+---@field trusted_hosts? string[] peers in the group `kumomta:http-listener-trusted-ip`; default 127.0.0.1 and ::1
 
 --- Serve HTTP: every request is authenticated, authorized and recorded. In the handler of `pre_init` or `init`.
 ---@param options? kumo.HttpListenerOptions
