@@ -197,7 +197,7 @@ _FIELD = re.compile(r"^---@field (?P<name>\w+)(?P<maybe>\??) (?P<rest>.*)$", re.
 _RESULT = re.compile(r"^---@return (?P<type>\S+)", re.MULTILINE)
 
 # Classes whose fields are options of a log or of the host: options.md has them with types and defaults.
-_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions")
+_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions", "ListenerOptions")
 
 
 def _cell(text: str) -> str:
@@ -279,6 +279,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "handlers": _handlers_part,
     "lua-audit": _lua_part("audit"),
     "lua-logs": _lua_part("kumo_logs"),
+    "lua-access": _lua_part("kumo_access"),
     "lua-kumo": _lua_part("kumo"),
     "lua-time": _lua_part("kumo_time"),
     "lua-data": _lua_part("kumo_data"),

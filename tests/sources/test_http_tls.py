@@ -82,7 +82,7 @@ def test_without_one_the_host_signs_its_own_for_its_name(tmp_path: Path) -> None
 def test_old_versions_are_refused(tmp_path: Path, version: ssl.TLSVersion) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         context.minimum_version = context.maximum_version = version
     with listening(tmp_path, tls=server_context(CERT, KEY, "x")) as served, pytest.raises((ssl.SSLError, OSError)):
         ask(served.address, tls=context)
