@@ -53,8 +53,10 @@ class HostServices:
 
     @property
     def block_timeout_s(self) -> float:
-        """The longest that a record may wait for a log."""
-        return max((r.spec.block_timeout_ns for r in self._pipeline.open_routes), default=_DEFAULT_TIMEOUT_NS) / 1e9
+        """The longest that a record may wait just now: for the logs that are full, else for any."""
+        routes = self._pipeline.open_routes
+        full = [r for r in routes if r.may_wait()] or routes
+        return max((r.spec.block_timeout_ns for r in full), default=_DEFAULT_TIMEOUT_NS) / 1e9
 
     def may_wait(self) -> bool:
         """Whether `emit` could wait just now."""

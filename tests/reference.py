@@ -15,6 +15,8 @@ import click
 import msgspec
 from click.testing import CliRunner
 
+from kumoaudit.access.criteria import MachineSet
+from kumoaudit.access.listener import ListenerOptions
 from kumoaudit.cli import COMMANDS, cli
 from kumoaudit.core.catalog import EVENT_TYPES, GROUPS, LOG_STATE_TYPES, types_in_group
 from kumoaudit.core.options import parsers_of
@@ -57,6 +59,13 @@ MEANINGS = {
     "log_authz_deny": "Record denied accesses.",
     "log_authn_ok": "Record logins that succeeded.",
     "log_authn_fail": "Record logins that failed.",
+    "listen": "Address and port; port 0 takes a free one.",
+    "hostname": "Name in the certificate that the host makes for itself. Default: the host name.",
+    "use_tls": "Serve HTTPS.",
+    "tls_certificate": "PEM, with its chain. Default: one that signs itself.",
+    "tls_private_key": "PEM, without a password. Default: what `tls_certificate` holds.",
+    "request_body_limit": "Longest body, unpacked; above it 413.",
+    "trusted_hosts": "Peers in the group `kumomta:http-listener-trusted-ip`.",
     "node": "Name of this machine in the records. Default: the host name.",
     "handler_timeout": "How long a handler may run without progress; then the host records `handler_stuck`, drains and exits 3.",
     "max_event_size": "A longer event is recorded with its longest texts cut, and an `event_truncated` beside it.",
@@ -103,6 +112,10 @@ def _default(name: str, value: Any) -> str:
             return str(value).lower()
         case Always():
             return "every event"
+        case MachineSet():
+            return f"`{', '.join(value.networks)}`"
+        case (str() as host, int() as port):
+            return f"`'{host}:{port}'`"
         case Free():
             return f"`'{value.percent}%'`"
         case int() if name == "mode":
@@ -171,6 +184,9 @@ def _handlers_part() -> str:
         "main": "instead of `init`, with `run --script`; gets the arguments behind `--`",
         "validate_config": "by `kumoaudit check`, behind `pre_init` and `init`; and before a reload takes over",
         "shutdown": "when the host stops",
+        "get_acl_definition": "when an access is decided, for each name of the resource until one has an answer",
+        "http_server_validate_auth_basic": "for a user and password over HTTP that are not known from a moment ago",
+        "http_server_validate_auth_bearer": "for a token over HTTP that is not known from a moment ago",
         "audit_event": "for every event but the host's own, before any log sees it",
     }
     out = ["| event | when | arguments | result | handlers |", "|---|---|---|---|---|"]
@@ -199,7 +215,7 @@ _FIELD = re.compile(r"^---@field (?P<name>\w+)(?P<maybe>\??) (?P<rest>.*)$", re.
 _RESULT = re.compile(r"^---@return (?P<type>\S+)", re.MULTILINE)
 
 # Classes whose fields are options of a log or of the host: options.md has them with types and defaults.
-_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions", "SocketOptions")
+_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions", "SocketOptions", "ListenerOptions")
 
 
 def _cell(text: str) -> str:
@@ -274,6 +290,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "acct-options": lambda: _options(AcctLogOptions),
     "socket-options": lambda: _options(SocketOptions),
     "host-options": lambda: _options(HostOptions),
+    "listener-options": lambda: _options(ListenerOptions),
     "tarantool-events": _tarantool_part,
     "host-events": _host_part,
     "kumo-events": _kumo_part,
@@ -282,6 +299,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "handlers": _handlers_part,
     "lua-audit": _lua_part("audit"),
     "lua-logs": _lua_part("kumo_logs"),
+    "lua-access": _lua_part("kumo_access"),
     "lua-kumo": _lua_part("kumo"),
     "lua-time": _lua_part("kumo_time"),
     "lua-data": _lua_part("kumo_data"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp.web import BaseRequest, Server, StreamResponse
 from aiohttp.web_protocol import RequestHandler
@@ -42,8 +42,7 @@ class Connection(RequestHandler):
         if not self._is_counted:
             self._address = peer_of(transport)
             if not self._listener.admits(self._address):
-                assert isinstance(transport, asyncio.Transport)
-                transport.abort()
+                cast(asyncio.Transport, transport).abort()
                 super().connection_made(transport)
                 return
             self._is_counted = True
@@ -77,7 +76,7 @@ class Connection(RequestHandler):
             self._forget_head()
             if len(self._messages) > waiting:
                 self._end_broken_body()
-        elif not self._force_close and not self._close:
+        elif self._keepalive and not self._force_close and not self._close:
             self._has_begun = self._has_begun or bool(data)
             if self._head_timer is None:
                 self._expect_head()
@@ -154,14 +153,15 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with TLS, if there is room for the connection."""
-        assert isinstance(transport, asyncio.Transport)
-        address = peer_of(transport)
+        # uvloop's transports are of no class of asyncio's.
+        raw = cast(asyncio.Transport, transport)
+        address = peer_of(raw)
         if not self._listener.admits(address):
-            transport.abort()
+            raw.abort()
             return
         # Nothing may be read before TLS is there to read it.
-        transport.pause_reading()
-        self._task = asyncio.get_running_loop().create_task(self._secure(transport, address))
+        raw.pause_reading()
+        self._task = asyncio.get_running_loop().create_task(self._secure(raw, address))
         self._listener.keep(self._task)
 
     async def _secure(self, transport: asyncio.Transport, address: str) -> None:

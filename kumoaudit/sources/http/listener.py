@@ -41,6 +41,7 @@ class HttpListener:
         """*guard* is that of the host: whoever guesses passwords at two listeners guesses at one host."""
         self._options, self._tls, self._services, self._loop_thread = options, tls, services, loop
         self._guard, self.limits = guard, limits
+        loop.has_tls = loop.has_tls or tls is not None
         self._sockets: list[socket.socket] = []
         self._handshakes: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
@@ -190,6 +191,9 @@ class HttpListener:
         asked = Asked(request, self._info(peer), self._services.clock.now_ns())
         shown = ""
         try:
+            if problem := no_request(request):
+                asked.audit_id = self.refused(peer, 400, problem)
+                raise Refused(400, "malformed request", {"Connection": "close"})
             guard.locate(asked, self.local)
             methods = ROUTES.get(asked.path)
             if methods is None:
@@ -220,3 +224,14 @@ class HttpListener:
             response.force_close()
         self._services.counters.request(shown, response.status)
         return response
+
+
+def no_request(request: BaseRequest) -> str:
+    """What is wrong with a message that the parser took and HTTP/1.1 does not, or ""."""
+    version = tuple(request.version)
+    if version not in ((1, 0), (1, 1)):
+        return "unknown version of HTTP"
+    hosts = len(request.headers.getall("Host", ()))
+    if hosts > 1 or (not hosts and version == (1, 1)):
+        return "not exactly one Host header"
+    return ""

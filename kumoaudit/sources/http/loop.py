@@ -15,6 +15,8 @@ class LoopThread:
     """Starts with the first call; `call` from any other thread."""
 
     def __init__(self) -> None:
+        self.has_tls = False
+        """Set before the first call: uvloop loses what a client sends before `start_tls` is ready to read it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -23,7 +25,7 @@ class LoopThread:
         """Run *work* on the loop and wait for its result."""
         with self._lock:
             if self._loop is None:
-                self._loop = _new_loop()
+                self._loop = _new_loop(self.has_tls)
                 self._thread = threading.Thread(target=self._run, args=(self._loop,), name="http", daemon=True)
                 self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -41,10 +43,10 @@ class LoopThread:
             self._loop = None
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def _new_loop(has_tls: bool) -> asyncio.AbstractEventLoop:
     try:
         # KUMOAUDIT_UVLOOP=0 keeps Python's own loop, for comparisons.
-        if os.environ.get("KUMOAUDIT_UVLOOP") == "0":
+        if has_tls or os.environ.get("KUMOAUDIT_UVLOOP") == "0":
             raise ImportError
         import uvloop
     except ImportError:

@@ -1,0 +1,74 @@
+"""HTTP on a file system that is full: refused requests say so in time, acknowledged ones are all there."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import orjson
+import pytest
+
+from kumoaudit.core.spec import Query
+from kumoaudit.segments.disk import RealDisk
+from kumoaudit.segments.look import read_description
+from kumoaudit.segments.reader import SegmentLog
+from tests.crash.test_full_disk import fill, small  # noqa: F401 - a fixture
+from tests.fakes import eventually
+from tests.sources.clients import Reply, ask, serving
+
+BLOCK_TIMEOUT_S = 0.5
+POLICY = """
+kumo.on('init', function()
+  kumo.aaa.configure_acct_log { log_dir = 'DIR', back_pressure = 200, block_timeout = '500ms' }
+  kumo.start_http_listener { listen = '127.0.0.1:0' }
+end)
+"""
+
+
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=[pytest.mark.nightly, pytest.mark.timeout(300)])])
+def test_a_full_disk_refuses_in_time_and_loses_nothing(small: Path, tmp_path: Path, seconds: float) -> None:  # noqa: F811
+    place = small / "acct"
+    with serving(tmp_path, POLICY.replace("DIR", str(place))) as (process, (address,)):
+        taken: set[str] = set()
+        refused: list[tuple[Reply, float]] = []
+
+        def load(until: float) -> None:
+            while time.monotonic() < until:
+                begin = time.monotonic()
+                reply = ask(address)
+                if reply.status == 200:
+                    taken.add(reply.id)
+                else:
+                    refused.append((reply, time.monotonic() - begin))
+
+        def loads(for_s: float) -> None:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(load, [time.monotonic() + for_s] * 8))
+
+        loads(1)
+        assert not refused
+        filler = fill(small)
+        # What the segment had reserved, and the ring, still take records.
+        rounds = 0
+        while not refused and rounds < 10:
+            rounds += 1
+            loads(2)
+        loads(seconds)
+        assert refused
+        assert Counter(r.status for r, _ in refused) == {503: len(refused)}
+        for reply, took in refused:
+            assert (reply.headers["Retry-After"], reply.body, reply.id) == ("1", "try again later", "")
+            assert took < BLOCK_TIMEOUT_S + 1
+        filler.unlink()
+        process.wait_for("records again")
+        eventually(lambda: ask(address).status == 200, "requests are taken again")
+
+    disk = RealDisk()
+    log = SegmentLog(disk, str(place), read_description(disk, str(place)))
+    lines = [orjson.loads(r.line) for r in log.records(Query(newest_first=False))]
+    types = Counter(line["type"] for line in lines)
+    ids = {line.get("id") for line in lines}
+    assert taken <= ids
+    assert (types["audit_degraded"], types["audit_restored"]) == (1, 1)
