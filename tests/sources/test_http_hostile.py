@@ -16,7 +16,7 @@ from kumoaudit.sources.http.limits import Limits, peer_of
 from tests.fakes import eventually
 from tests.sources.clients import LIVENESS, UNTRUSTED, Served, ask, basic, connect, listening, raw, read_all, statuses
 
-SHORT = Limits(head_s=0.6, body_s=0.6, body_bytes_per_s=1024, idle_s=0.6, handshake_s=0.6)
+SHORT = Limits(head_s=0.6, body_s=0.6, body_bytes_per_s=1024, idle_s=1.5, handshake_s=0.6)
 SECRET = "hunter2secret"
 GET = f"GET {LIVENESS} HTTP/1.1\r\n".encode()
 HOST = b"Host: x\r\n"
