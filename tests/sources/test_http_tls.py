@@ -216,8 +216,10 @@ def test_requests_that_come_with_the_end_of_the_handshake(tmp_path: Path) -> Non
     with listening(tmp_path, tls=server_context(CERT, KEY, "x")) as served:
         name, _, port = served.address.rpartition(":")
         for _ in range(20):
-            sock = socket.create_connection((name, int(port)))
-            with trusting(CERT).wrap_socket(sock, server_hostname="localhost") as secure:
+            with (
+                socket.create_connection((name, int(port))) as sock,
+                trusting(CERT).wrap_socket(sock, server_hostname="localhost") as secure,
+            ):
                 secure.sendall(REQUEST)
                 assert statuses(secure.recv(4000)) == [200]
         eventually(lambda: served.listener.connections == 0, "all are counted off")
