@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from kumoaudit.core.clock import Deadline
 from kumoaudit.core.event import Event
 from kumoaudit.core.protocols import Clock, Disk
-from kumoaudit.pipeline.notices import host_event
 from kumoaudit.pipeline.state import health
 from kumoaudit.segments.freespace import Room, room_at, shortage
 
@@ -157,18 +156,12 @@ class Housekeeping:
         self.measure()
         short, told = self._short, self._short_told
         self._short_told = short
+        routes = {route.spec.name: route for route in self._pipeline.open_routes}
         for name, why in short.items():
-            if name not in told:
+            if name not in told and (route := routes.get(name)):
                 self._say(f"log '{name}' is short of room: {why}")
-                self._tell(name, "audit_degraded", "is short of room", {"log": name, "reason": why})
+                route.writer.short_of_room(why)
         for name in told.keys() - short.keys():
-            self._say(f"log '{name}' has room again")
-            self._tell(name, "audit_restored", "has room again", {"log": name})
-
-    def _tell(self, name: str, kind: str, what: str, detail: dict[str, object]) -> None:
-        """Record the state of a log in the log itself, whatever its filter, and in the others that want it."""
-        event = host_event(self._clock, self._pipeline.node, kind, f"log '{name}' {what}", detail)
-        for route in self._pipeline.open_routes:
-            if route.spec.name == name:
-                route.writer.note(route.encoder.line(event))
-        self._pipeline.tell_others(event, name)
+            if route := routes.get(name):
+                self._say(f"log '{name}' has room again")
+                route.writer.has_room_again()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from kumoaudit.core.catalog import EVENT_TYPES
@@ -54,9 +55,26 @@ class WriterNotices:
     ) -> None:
         self._encoder, self._node, self._clock = encoder, node, clock
         self._announce, self.say = announce, say
+        self._causes: set[str] = set()
+        self._lock = threading.Lock()
 
     def record(self, kind: str, log: str, description: str, detail: dict[str, object]) -> bytes:
         """The line for *log*, whatever its filter; the other logs get the same event."""
         event = host_event(self._clock, self._node, kind, description, detail)
         self._announce(event, log)
         return self._encoder.line(event)
+
+    def degraded(self, cause: str, log: str, description: str, detail: dict[str, object]) -> bytes | None:
+        """As `record` with `audit_degraded`, when the log was well until now; None when it is told already that it is
+        not. *cause* is what `restored` names when that is over (`sink`, `room`)."""
+        with self._lock:
+            is_news = not self._causes
+            self._causes.add(cause)
+        return self.record("audit_degraded", log, description, detail) if is_news else None
+
+    def restored(self, cause: str, log: str, description: str, detail: dict[str, object]) -> bytes | None:
+        """As `record` with `audit_restored`, when nothing else is the matter with the log."""
+        with self._lock:
+            self._causes.discard(cause)
+            is_well = not self._causes
+        return self.record("audit_restored", log, description, detail) if is_well else None

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -23,6 +23,7 @@ from kumoaudit.core.protocols import Clock, Sink
 from kumoaudit.core.spec import RouteSpec
 from kumoaudit.core.timetext import rfc3339
 from kumoaudit.pipeline.group import GroupCommit
+from kumoaudit.pipeline.notices import WriterNotices
 from kumoaudit.pipeline.ring import Ring
 from kumoaudit.segments.reserve import RAISE_LIMIT, too_many_open_files
 from kumoaudit.segments.spool import BlockState
@@ -35,18 +36,6 @@ FRAME_NS = 60_000_000_000
 RETRY_NS = 1_000_000_000
 
 _NOTHING, _FLUSH, _COMMIT = 0, 1, 2
-
-
-class Notices(Protocol):
-    """Where a writer says what happened to its log (`pipeline.notices`)."""
-
-    def record(self, kind: str, log: str, description: str, detail: dict[str, object]) -> bytes:
-        """The line for the log itself; other logs get the event too, from another thread."""
-        ...
-
-    def say(self, text: str) -> None:
-        """One line for the operator."""
-        ...
 
 
 class _Gap(NamedTuple):
@@ -69,7 +58,7 @@ class Backlog(NamedTuple):
 class RouteWriter:
     """Started by `start`, ended by `stop`. `sync`, `reopen`, `flush`: any thread."""
 
-    def __init__(self, spec: RouteSpec, ring: Ring, sink: Sink, clock: Clock, notices: Notices) -> None:
+    def __init__(self, spec: RouteSpec, ring: Ring, sink: Sink, clock: Clock, notices: WriterNotices) -> None:
         self.spec, self.ring, self.sink = spec, ring, sink
         self._clock, self._notices = clock, notices
         self._sink_lock = threading.RLock()
@@ -167,10 +156,22 @@ class RouteWriter:
             self._settle_gap(self._gap)
         self.ring.in_file(self._base + self._counted)
 
-    def note(self, line: bytes) -> None:
-        """A line of the writer's own for its log; it goes with the next commit, through no ring. Any thread."""
+    def short_of_room(self, why: str) -> None:
+        """The place of the log is below its `min_free_*` limits; any thread."""
+        name = self.spec.name
+        detail: dict[str, object] = {"log": name, "reason": why}
+        self.note(self._notices.degraded("room", name, f"log '{name}' is short of room", detail))
+
+    def has_room_again(self) -> None:
+        """It is above them again; any thread."""
+        name = self.spec.name
+        self.note(self._notices.restored("room", name, f"log '{name}' has room again", {"log": name}))
+
+    def note(self, line: bytes | None) -> None:
+        """A line of the writer's own for its log; it goes with the next commit, through no ring."""
         # Without the lock: a writer whose disk hangs holds it, and nobody else may hang with it.
-        self._notes.append(line)
+        if line is not None:
+            self._notes.append(line)
 
     def start(self) -> None:
         """Begin to consume, on a thread of its own."""
@@ -496,11 +497,8 @@ class RouteWriter:
             self._trouble_since = now
             waiting = self.waiting()
             detail = {"log": self.spec.name, "reason": text, "waiting": waiting}
-            self._notes.append(
-                self._notices.record(
-                    "audit_degraded", self.spec.name, f"log '{self.spec.name}' cannot write: {text}", detail
-                )
-            )
+            name = self.spec.name
+            self.note(self._notices.degraded("sink", name, f"log '{name}' cannot write: {text}", detail))
             self._notices.say(
                 f"log '{self.spec.name}': {text}; {waiting} events wait in the ring; retrying every second"
             )
@@ -522,14 +520,9 @@ class RouteWriter:
         self._trouble_since = 0
         self._troubled = self.ring.end()[0]
         self.ring.trouble = ""
-        self._notes.append(
-            self._notices.record(
-                "audit_restored",
-                self.spec.name,
-                f"log '{self.spec.name}' records again",
-                {"log": self.spec.name, "seconds": seconds},
-            )
-        )
+        name = self.spec.name
+        detail: dict[str, object] = {"log": name, "seconds": seconds}
+        self.note(self._notices.restored("sink", name, f"log '{name}' records again", detail))
         self.ring.wake()
         self._notices.say(f"log '{self.spec.name}' records again after {seconds} s; nothing was lost from the ring")
 

@@ -51,6 +51,7 @@ def test_a_shortage_of_space_is_recorded_once_and_so_is_its_end(pipeline: Pipeli
         disk.percent = percent
         pipeline.housekeeping.look_at_space()
         assert bool(pipeline.housekeeping.shortages) == (percent < 10)
+    pipeline.housekeeping.start()
     pipeline.close()
 
     assert len(told(tmp_path, "audit_degraded")) == len(told(tmp_path, "audit_restored")) == 1
@@ -161,6 +162,7 @@ def test_a_shortage_is_told_in_the_log_itself_whatever_its_filter(tmp_path: Path
     for percent in (5, 50):
         disk.percent = percent
         pipeline.housekeeping.look_at_space()
+    pipeline.housekeeping.start()
     pipeline.close()
 
     types = [orjson.loads(line)["type"] for line in Contents(tmp_path / "a").lines]
