@@ -31,6 +31,7 @@ COMMANDS: dict[str, Subcommand] = {
     "check": Subcommand("kumoaudit.cli.check:command", "Check a policy and its configuration; touch nothing."),
     "query": Subcommand("kumoaudit.cli.query:command", "Search logs, with the host running or stopped."),
     "tail": Subcommand("kumoaudit.cli.tail:command", "Show the newest events and follow what comes."),
+    "hash-password": Subcommand("kumoaudit.cli.hash_password:command", "Hash a password for a policy to check."),
     "version": Subcommand("kumoaudit.cli.version:command", "Show the versions of kumoaudit and of what it stands on."),
 }
 

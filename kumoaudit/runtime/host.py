@@ -30,8 +30,20 @@ from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
 from kumoaudit.runtime.timers import Timers
 
-API_MODULES = ("core", "aaa", "audit", "kumo_time", "serde", "files", "digest", "memoize", "diagnostics")
-LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect")
+API_MODULES = (
+    "core",
+    "aaa",
+    "audit",
+    "kumo_time",
+    "serde",
+    "files",
+    "digest",
+    "memoize",
+    "diagnostics",
+    "secrets",
+    "cidr",
+)
+LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect", "cidr")
 
 HANDLER_TIMEOUT_S = 10.0
 
@@ -90,6 +102,8 @@ class PolicyHost:
         """Rises with kumo.bump_config_epoch(); caches made with `invalidate_with_epoch` then forget what they hold."""
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
         """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
+        self.works: dict[bytes, Callable[..., Any]] = {}
+        """Long work that runs outside the gate (`host.work` of boot.lua), by name. Takes and returns plain values."""
         self.progress = 0
         """Calls that Lua has made to Python; with the rings' positions this tells work from a loop."""
         self._calls_out = 0
@@ -127,6 +141,7 @@ class PolicyHost:
             b"print": self._print,
             b"exit": self._exit,
             b"sleep": self._sleep_blocking,
+            b"work": self._work,
             b"missing": self._missing,
             b"module": self._module,
             b"syntax_error": self._remember_syntax_error,
@@ -209,25 +224,33 @@ class PolicyHost:
             self.progress += 1
             self._calls_out += 1
             try:
-                result = function(*args)
-            except KumoauditError as e:
-                if e.exit_code != UsageError.exit_code:
-                    self._faults[str(e)] = e.exit_code
-                return False, _error_text(e)
-            except ValueError as e:
-                return False, _error_text(e)
-            except RecursionError:
-                return False, b"the value is nested too deeply"
-            except Exception as e:  # noqa: BLE001 - it would cross Lua as an object with all of Python behind it
-                self.say(f"internal error in a call from the policy: {type(e).__name__}: {e}")
-                if os.environ.get("KUMOAUDIT_DEBUG"):
-                    sys.excepthook(type(e), e, e.__traceback__)
-                return False, f"internal error: {type(e).__name__}: {e}".encode("utf-8", "replace")
+                return self._attempt(function, args)
             finally:
                 self._calls_out -= 1
-            return (True, *result) if isinstance(result, tuple) else (True, result)
 
         return call
+
+    def _attempt(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        try:
+            result = function(*args)
+        except KumoauditError as e:
+            if e.exit_code != UsageError.exit_code:
+                self._faults[str(e)] = e.exit_code
+            return False, _error_text(e)
+        except ValueError as e:
+            return False, _error_text(e)
+        except RecursionError:
+            return False, b"the value is nested too deeply"
+        except Exception as e:  # noqa: BLE001 - it would cross Lua as an object with all of Python behind it
+            self.say(f"internal error in a call from the policy: {type(e).__name__}: {e}")
+            if os.environ.get("KUMOAUDIT_DEBUG"):
+                sys.excepthook(type(e), e, e.__traceback__)
+            return False, f"internal error: {type(e).__name__}: {e}".encode("utf-8", "replace")
+        return (True, *result) if isinstance(result, tuple) else (True, result)
+
+    def _work(self, name: bytes, *args: Any) -> Any:
+        """Long work of a caller that cannot be set aside: it runs inside the gate."""
+        return self.works[name](*args)
 
     # -- what Lua asks of the host ------------------------------------------------------------------------------
 
@@ -319,9 +342,14 @@ class PolicyHost:
                 self.handlers.current.pop()
 
     def _finish(self, event: str, answer: Any) -> list[Any]:
-        """Go on with a task until it is done; sleeps happen here, outside the gate."""
+        """Go on with a task until it is done; sleeps and long work happen here, outside the gate."""
         task, state, *rest = answer
-        while state == b"sleep":
+        while state in (b"sleep", b"work"):
+            if state == b"work":
+                outcome = self._attempt(self.works[rest[0]], tuple(rest[1:]))
+                with self._inside(event, f"the handler of '{event}'"):
+                    state, *rest = self._step(task, *outcome)
+                continue
             self.stopping.wait(min(max(0.0, float(rest[0])), threading.TIMEOUT_MAX))
             with self._inside(event, f"the handler of '{event}'"):
                 if self.stopping.is_set() and event not in ("shutdown",):

@@ -233,7 +233,7 @@ local function begin(f, ...)
   return id, step(id, ...)
 end
 
---- 'done', results | 'sleep', seconds | 'error', text, place, traceback.
+--- 'done', results | 'sleep', seconds | 'work', name, arguments | 'error', text, place, traceback.
 host.step = step
 
 function host.call(event, ...)
@@ -248,6 +248,14 @@ function host.sleep(seconds)
   else
     answer(cfg.py.sleep(seconds))
   end
+end
+
+--- Long work of Python (`PolicyHost.works`): other handlers go on meanwhile, where the task can be set aside.
+function host.work(name, ...)
+  if current and running() == current then
+    return answer(yield('work', name, ...))
+  end
+  return answer(cfg.py.work(name, ...))
 end
 
 --- Compile and run the policy file.
