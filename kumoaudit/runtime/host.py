@@ -28,6 +28,7 @@ from kumoaudit.runtime.handlers import Handlers
 from kumoaudit.runtime.literals import mark_known_fields
 from kumoaudit.runtime.logfilter import LogFilter
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
+from kumoaudit.runtime.objects import Objects
 from kumoaudit.runtime.timers import Timers
 
 API_MODULES = (
@@ -42,8 +43,13 @@ API_MODULES = (
     "diagnostics",
     "secrets",
     "cidr",
+    "sqlite",
+    "jsonl",
+    "strings",
+    "regex",
+    "uuids",
 )
-LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect", "cidr")
+LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect", "cidr", "files", "sqlite", "jsonl", "regex", "uuids")
 
 HANDLER_TIMEOUT_S = 10.0
 
@@ -102,8 +108,8 @@ class PolicyHost:
         """Rises with kumo.bump_config_epoch(); caches made with `invalidate_with_epoch` then forget what they hold."""
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
         """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
-        self.works: dict[bytes, Callable[..., Any]] = {}
-        """Long work that runs outside the gate (`host.work` of boot.lua), by name. Takes and returns plain values."""
+        self.objects = Objects()
+        """Python objects that the policy holds."""
         self.progress = 0
         """Calls that Lua has made to Python; with the rings' positions this tells work from a loop."""
         self._calls_out = 0
@@ -141,12 +147,14 @@ class PolicyHost:
             b"print": self._print,
             b"exit": self._exit,
             b"sleep": self._sleep_blocking,
-            b"work": self._work,
             b"missing": self._missing,
             b"module": self._module,
             b"syntax_error": self._remember_syntax_error,
         }
         self.python = self.lua.table_from({k: self.guard(f) for k, f in python.items()})
+        from kumoaudit.runtime.works import Works
+
+        self.works = Works(self, self.objects)
         directory = os.path.dirname(os.path.abspath(self.policy_path))
         config = self.lua.table_from(
             {
@@ -248,10 +256,6 @@ class PolicyHost:
             return False, f"internal error: {type(e).__name__}: {e}".encode("utf-8", "replace")
         return (True, *result) if isinstance(result, tuple) else (True, result)
 
-    def _work(self, name: bytes, *args: Any) -> Any:
-        """Long work of a caller that cannot be set aside: it runs inside the gate."""
-        return self.works[name](*args)
-
     # -- what Lua asks of the host ------------------------------------------------------------------------------
 
     def _on(self, at: bytes, event: bytes, event_type: bytes, handler_type: bytes) -> None:
@@ -348,7 +352,7 @@ class PolicyHost:
             if state == b"work":
                 outcome = self._attempt(self.works[rest[0]], tuple(rest[1:]))
                 with self._inside(event, f"the handler of '{event}'"):
-                    state, *rest = self._step(task, *outcome)
+                    state, *rest = self._step(task, *self.works.for_lua(outcome))
                 continue
             self.stopping.wait(min(max(0.0, float(rest[0])), threading.TIMEOUT_MAX))
             with self._inside(event, f"the handler of '{event}'"):

@@ -91,6 +91,7 @@ local function table_at(path)
     at = at == '' and part or at .. '.' .. part
     if rawget(t, part) == nil then
       t[part] = guarded(at, {})
+      loaded[at] = t[part]
     end
     t = rawget(t, part)
   end
@@ -130,11 +131,17 @@ function host.put(path, value)
   table_at(parent)[name] = value
 end
 
+--- Make a table of functions what `require(name)` gives; it is no global.
+function host.provide(name, t)
+  loaded[name] = t
+end
+
 --- Add the functions of a Lua module of the host (`kumoaudit.api.NAME`) to the policy's environment.
 function host.install(name)
   local module = real_require('kumoaudit.api.' .. name)
   module {
     kumo = kumo, put = host.put, table_at = table_at, py = cfg.py, answer = answer, where = where, pack = pack, host = host,
+    provide = host.provide,
   }
 end
 

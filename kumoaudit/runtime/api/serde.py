@@ -26,7 +26,7 @@ _EXACT = 1 << 53
 
 def exports(host: PolicyHost) -> dict[str, Export]:
     """The functions of this module."""
-    tables = _Tables(host.lua)
+    tables = Tables(host.lua)
     out = {}
     for name in PARSERS:
         for kind in ("parse", "load"):
@@ -36,7 +36,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     return out
 
 
-def _reader(tables: _Tables, name: str, call: str, *, is_file: bool) -> Callable[..., Any]:
+def _reader(tables: Tables, name: str, call: str, *, is_file: bool) -> Callable[..., Any]:
     def read(at: str, given: object = None, *rest: object) -> Any:
         if not isinstance(given, bytes) or rest:
             what = "one path" if is_file else "one text"
@@ -66,7 +66,7 @@ def read_file(path: bytes, doing: str) -> bytes:
         raise UsageError(f"{doing} {shown}: {(e.strerror or str(e)).lower()}") from None
 
 
-class _Tables:
+class Tables:
     """Python values -> Lua tables. Only on the thread that is inside Lua."""
 
     def __init__(self, lua: Any) -> None:

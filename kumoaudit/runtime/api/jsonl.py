@@ -1,0 +1,2 @@
+def exports(host):
+    return {}
