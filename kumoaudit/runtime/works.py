@@ -24,7 +24,8 @@ class Works:
 
     def __init__(self, host: PolicyHost, objects: Objects) -> None:
         self._works: dict[bytes, Work] = {}
-        self._tables = Tables(host.lua)
+        self.tables = Tables(host.lua)
+        """Makes tables of lists and maps; inside the gate."""
         host.python[b"work"] = host.guard(self._run_inside)
         host.python[b"forget"] = host.guard(lambda packed: objects.forget(unpack(packed)))
 
@@ -36,7 +37,7 @@ class Works:
 
     def for_lua(self, outcome: tuple[Any, ...]) -> tuple[Any, ...]:
         """What a work gave, for Lua: nulls in tables are `kumo.null`. Inside the gate."""
-        return tuple(self._tables.of(v) if isinstance(v, list | dict) else v for v in outcome)
+        return tuple(self.tables.of(v) if isinstance(v, list | dict) else v for v in outcome)
 
     def _run_inside(self, name: bytes, *args: Any) -> Any:
         """The work of a caller that cannot be set aside (a coroutine of the policy's own): inside the gate."""
