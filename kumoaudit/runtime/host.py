@@ -38,6 +38,7 @@ API_MODULES = (
     "kumo_time",
     "serde",
     "files",
+    "open_files",
     "digest",
     "memoize",
     "diagnostics",
