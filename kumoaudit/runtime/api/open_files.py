@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 import threading
@@ -80,6 +81,10 @@ class OpenFile:
 def exports(host: PolicyHost) -> dict[str, Export]:
     """The objects are Lua's (lua/kumoaudit/api/files.lua)."""
 
+    # Opened outside the gate, but numbers of objects are given inside.
+    opened: dict[int, OpenFile] = {}
+    numbers = itertools.count(1)
+
     def open_file(at: bytes, path: object, mode: object) -> float:
         where = place(at, "kumo.fs.open")
         name = _path(where, path)
@@ -89,7 +94,9 @@ def exports(host: PolicyHost) -> dict[str, Export]:
         if host.validating and flags != os.O_RDONLY:
             name, flags = os.fsencode(os.devnull), os.O_RDWR  # `check` makes and changes nothing
         try:
-            return float(host.objects.add(OpenFile(name, flags)))
+            number = next(numbers)
+            opened[number] = OpenFile(name, flags)
+            return float(number)
         except OSError as e:
             raise StorageFault(f"{where}: {text(path)}: {(e.strerror or str(e)).lower()}") from None
 
@@ -140,6 +147,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
         return host.works.tables.of(found)
 
     host.python[b"file_metadata"] = host.guard(metadata)
+    host.python[b"file_opened"] = host.guard(lambda number: float(host.objects.add(opened.pop(int(number)))))
     host.works[b"file_open"] = open_file
     host.works[b"file_use"] = use
     return {}

@@ -63,7 +63,7 @@ return function(host)
 
   host.put('kumo.fs.open', function(path, mode)
     local number = host.host.work('file_open', host.where(), plain(path), mode == nil and 'r' or plain(mode))
-    return handles.new(number, File)
+    return handles.new(answer(py.file_opened(number)), File)
   end)
 
   local time_of = host.table_at('kumo.time').from_unix_timestamp
