@@ -25,6 +25,8 @@ _READ = 1 << 20
 # 2 KiB of hostile zstd expand to at most 64 MiB (128 KiB from each block of four bytes); a step is all that is held.
 _STEP = 1 << 11
 
+NO_END = "the frame has no end (still being written, or cut off)"
+
 Bad = Callable[[int, str, int], None]
 
 
@@ -207,7 +209,7 @@ def _frame_pieces(
             if decoder.eof:
                 return at + i + len(step) - len(decoder.unused_data), ""
         at += len(chunk)
-    return end, "the frame has no end (still being written, or cut off)"
+    return end, NO_END
 
 
 def _next_frame(disk: Source, fd: int, at: int, end: int) -> int:

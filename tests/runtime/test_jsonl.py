@@ -1,0 +1,449 @@
+"""`kumo.jsonl.*` (KumoMTA section 5.4): tailers, batches, checkpoints, writers."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from kumoaudit.runtime.api.jsonl import Tail
+from tests.policies import Inside, kumoaudit, run_policy
+
+NAMES = [f"acct-20261120-08410{n}.000000000" for n in range(5)]
+
+
+def lines(*numbers: int) -> bytes:
+    return b"".join(b'{"n":%d,"even":%s}\n' % (n, b"false" if n % 2 else b"true") for n in numbers)
+
+
+def done(directory: Path, name: str, data: bytes, *, keep: int | None = None) -> Path:
+    """A finished segment as KumoMTA writes it: one frame; *keep* bytes of it when a crash left it torn."""
+    path = directory / name
+    compressor = zstandard.ZstdCompressor().compressobj()
+    text = compressor.compress(data) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    path.write_bytes((text + compressor.flush())[:keep] if keep else text + compressor.flush())
+    path.chmod(0o440)
+    return path
+
+
+def take(count: int, options: str = "", filter_: str = "nil", do: str = "") -> str:
+    """A handler that takes *count* batches and returns their numbers."""
+    return f"""
+local tailer = kumo.jsonl.new_tailer({{ directory = 'logs', {options} }}, {filter_})
+local out = {{}}
+for batch in tailer:batches() do
+  local numbers = kumo.array()
+  for record in batch:iter_records() do numbers[#numbers + 1] = record.n end
+  out[#out + 1] = numbers
+  {do}
+  if #out == {count} then tailer:close() end
+end
+return out
+"""
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+def test_batches_go_over_the_borders_of_files_in_the_order_of_their_names(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[1], lines(4, 5))
+    done(logs, NAMES[0], lines(1, 2, 3))
+    done(logs, ".hidden", lines(9))
+    (logs / "directory").mkdir()
+
+    assert lua(take(3, "max_batch_size = 2, max_batch_latency = 0")) == [[[1, 2], [3, 4], [5]]]
+
+
+def test_pattern_filter_and_methods_of_a_batch(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[0], lines(1, 2, 3, 4))
+    done(logs, "other", lines(8))
+
+    assert lua(
+        "local t = kumo.jsonl.new_tailer({ directory = 'logs', pattern = 'acct-*', max_batch_latency = '1ms' },"
+        " function(r) return r.even end)\n"
+        "local next_batch = t:batches()\nlocal b = next_batch()\n"
+        "local before = { #b:records(), b:records()[2].n, b:consumer_name() }\nb:commit()\n"
+        "local ok, said = pcall(b.commit, b)\nlocal count = #b:records()\nlocal iter = b:iter_records()()\n"
+        "t:close()\nreturn before, ok, said, count, iter == nil, b:consumer_name(), next_batch() == nil"
+    ) == [[2, 4, "default"], False, "policy.lua:7: batch:commit: batch has already been committed", 0, True, "", True]
+
+
+def test_a_reader_goes_on_where_it_committed(host: Callable[[str], Inside], logs: Path) -> None:
+    done(logs, NAMES[0], lines(1, 2, 3))
+    done(logs, NAMES[1], lines(4, 5, 6))
+    options = "max_batch_size = 2, checkpoint_name = 'me', max_batch_latency = 0"
+
+    first = take(2, options, do="if #out == 1 then batch:commit() end")
+    running = host(
+        f"kumo.on('go', function() {first} end)\nkumo.on('again', function() {take(2, options, do='batch:commit()')} end)"
+    ).host
+
+    assert running.call("go") == [[[1, 2], [3, 4]]]
+    assert json.loads((logs / ".me").read_bytes()) == {"file": str(logs / NAMES[0]), "line": 2}
+    assert sorted(p.name for p in logs.glob(".*")) == [".me"]
+    assert running.call("again") == [[[3, 4], [5, 6]]]
+    assert json.loads((logs / ".me").read_bytes()) == {"file": str(logs / NAMES[1]), "line": 3}
+
+
+def test_a_checkpoint_whose_file_is_gone_goes_on_with_the_next_one(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[0], lines(1))
+    done(logs, NAMES[2], lines(3))
+    (logs / ".me").write_text(json.dumps({"file": f"/elsewhere/{NAMES[1]}", "line": 7}))
+
+    assert lua(take(1, "checkpoint_name = 'me', max_batch_latency = 0")) == [[[3]]]
+
+
+def test_what_a_filter_dropped_is_behind_the_checkpoint(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[0], lines(2, 1, 3))
+
+    assert lua(
+        take(1, "checkpoint_name = 'me', max_batch_latency = 0", "function(r) return r.even end", "batch:commit()")
+    ) == [[[2]]]
+    assert json.loads((logs / ".me").read_bytes())["line"] == 3
+
+
+def test_tail_begins_with_the_newest_file_whatever_the_checkpoint_says(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[0], lines(1))
+    done(logs, NAMES[1], lines(2))
+    (logs / ".me").write_text(json.dumps({"file": NAMES[0], "line": 0}))
+
+    assert lua(take(1, "tail = true, checkpoint_name = 'me', max_batch_latency = 0")) == [[[2]]]
+
+
+def test_consumers_have_their_own_filter_size_and_place(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[0], lines(1, 2, 3, 4, 5))
+    (logs / ".b").write_text(json.dumps({"file": str(logs / NAMES[0]), "line": 3}))
+
+    assert lua(
+        """
+local t = kumo.jsonl.new_multi_tailer { directory = 'logs', consumers = {
+  { name = 'odd', max_batch_size = 2, max_batch_latency = '1ms', filter = function(r) return not r.even end },
+  { name = 'behind', checkpoint_name = 'b', max_batch_latency = '1ms' },
+} }
+local out, left = {}, 3
+for batches in t:batches() do
+  for _, batch in ipairs(batches) do
+    local numbers = kumo.array()
+    for r in batch:iter_records() do numbers[#numbers + 1] = r.n end
+    out[#out + 1] = { batch:consumer_name(), numbers }
+    batch:commit()
+    left = left - 1
+  end
+  if left <= 0 then t:close() end
+end
+table.sort(out, function(a, b) return a[1] .. a[2][1] < b[1] .. b[2][1] end)
+return out
+"""
+    ) == [[["behind", [4, 5]], ["odd", [1, 3]], ["odd", [5]]]]
+    assert json.loads((logs / ".b").read_bytes())["line"] == 5
+
+
+def test_a_filter_that_raises_loses_no_record(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[0], lines(1, 2, 3))
+
+    ok, said, numbers = lua(
+        """
+local broken = true
+local t = kumo.jsonl.new_tailer({ directory = 'logs', max_batch_latency = 0 }, function(r)
+  if broken and r.n == 2 then error 'no' end
+  return true
+end)
+local next_batch = t:batches()
+local ok, said = pcall(next_batch)
+broken = false
+local numbers = {}
+for r in next_batch():iter_records() do numbers[#numbers + 1] = r.n end
+t:close()
+return ok, said, numbers
+"""
+    )
+
+    assert (ok, numbers) == (False, [1, 2, 3])
+    assert said.endswith(": no")
+
+
+@pytest.mark.parametrize(
+    ("data", "keep", "read", "warning"),
+    [
+        (lines(1, 2)[:-5], None, [1], "the last line is not whole; 15 bytes of it are passed over"),
+        (lines(1, 2), -3, [1, 2], "the frame has no end (still being written, or cut off); what follows line 2 is lost"),
+        (lines(1) + b"no json\n" + lines(2), None, [1], "line 2 is not JSON ("),
+    ],
+)
+def test_damage_is_said_and_the_next_file_is_read(
+    host: Callable[[str], Inside], logs: Path, data: bytes, keep: int | None, read: list[int], warning: str
+) -> None:
+    done(logs, NAMES[0], data, keep=keep)
+    done(logs, NAMES[1], lines(7))
+    running = host(f"kumo.on('go', function() {take(1, 'max_batch_latency = 0')} end)")
+
+    assert running.host.call("go") == [[[*read, 7]]]
+    (said,) = running.said
+    assert f"kumo.jsonl.new_tailer: warning: {logs / NAMES[0]}: {warning}" in said
+
+
+def test_what_is_no_zstd_is_said_once_and_passed_over(host: Callable[[str], Inside], logs: Path) -> None:
+    (logs / NAMES[0]).write_bytes(lines(1))
+    (logs / NAMES[0]).chmod(0o440)
+    done(logs, NAMES[1], lines(2, 3))
+    running = host(f"kumo.on('go', function() {take(2, 'max_batch_size = 1')} end)")
+
+    assert running.host.call("go") == [[[2], [3]]]
+    assert [s.partition("warning: ")[2] for s in running.said] == [
+        f"{logs / NAMES[0]}: not a zstd frame; the rest of this file is passed over"
+    ]
+
+
+def test_a_file_that_is_still_written_is_waited_for_and_other_handlers_run(
+    host: Callable[[str], Inside], logs: Path
+) -> None:
+    compressor = zstandard.ZstdCompressor().compressobj()
+    path = logs / NAMES[0]
+    path.write_bytes(compressor.compress(lines(1)) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    seen = threading.Semaphore(0)
+    running = host(
+        "got = {}\nkumo.on('slow', function() "
+        + take(3, "max_batch_latency = 0, poll_watcher = '5ms'", do="got[#got + 1] = numbers[1]")
+        + " end)\nkumo.on('other', function() return got end)"
+    ).host
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: (results.extend(running.call("slow")), seen.release()))
+    thread.start()
+
+    def wait_for(numbers: list[int]) -> None:
+        while running.call("other") not in ([numbers], [{}] if not numbers else [numbers]):
+            pass
+
+    wait_for([1])
+    with path.open("ab") as f:
+        f.write(compressor.compress(lines(2)) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    wait_for([1, 2])
+    with path.open("ab") as f:
+        f.write(compressor.flush())
+    path.chmod(0o440)
+    done(logs, NAMES[1], lines(3))
+    assert seen.acquire(timeout=60)
+    thread.join(60)
+
+    assert results == [[[1], [2], [3]]]
+
+
+def test_our_own_segments_are_read_up_to_what_is_committed(tmp_path: Path) -> None:
+    source = """
+kumo.on('main', function()
+  for i = 1, 3 do audit.log { type = 'custom_x', description = 'event ' .. i } end
+end)
+"""
+    assert run_policy(tmp_path, source, script_args=()).code == 0
+    (segment,) = (p for p in (tmp_path / "kumoaudit-data" / "log").iterdir() if p.is_file())
+    segment.chmod(0o640)
+    with segment.open("ab") as f:
+        # A frame without its trailer: a crash cuts it off again.
+        f.write(zstandard.ZstdCompressor().compress(b'{"type":"custom_x","description":"torn"}\n'))
+    ran = run_policy(
+        tmp_path,
+        """
+kumo.on('main', function()
+  local t = kumo.jsonl.new_tailer({ directory = 'kumoaudit-data/log', max_batch_latency = '300ms' },
+    function(r) return r.type == 'custom_x' end)
+  for batch in t:batches() do
+    for r in batch:iter_records() do print(r.description) end
+    t:close()
+  end
+end)
+""",
+        "--data-dir",
+        "elsewhere",
+        script_args=(),
+    )
+
+    assert (ran.code, ran.out.split("\n")[:-1]) == (0, ["event 1", "event 2", "event 3"]), ran.err
+
+
+def test_the_end_of_the_host_ends_the_loop(host: Callable[[str], Inside], logs: Path) -> None:
+    running = host(f"kumo.on('go', function() {take(1)} end)\nkumo.on('other', function() return 7 end)").host
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(running.call("go")))
+    thread.start()
+    assert running.call("other") == [7]
+    running.stopping.set()
+    thread.join(60)
+
+    assert results == [[{}]]
+
+
+def test_a_tailer_that_is_collected_is_let_go_even_when_its_filter_knows_it(
+    host: Callable[[str], Inside], logs: Path
+) -> None:
+    done(logs, NAMES[0], lines(1))
+    running = host(
+        """
+kumo.on('go', function()
+  for _ = 1, 10 do
+    local t
+    t = kumo.jsonl.new_tailer({ directory = 'logs', max_batch_latency = 0 }, function() return t ~= nil end)
+    t:batches()()
+    t = nil
+    collectgarbage()
+    collectgarbage()
+  end
+end)
+"""
+    ).host
+    running.call("go")
+    gc.collect()
+
+    assert sum(isinstance(o, Tail) for o in gc.get_objects()) <= 3
+
+
+def test_every_wrong_option_is_named_at_once(refused: Callable[..., list[str]]) -> None:
+    tailer, multi, writer, function = refused(
+        "kumo.jsonl.new_tailer { directry = 'x', max_batch_size = 0, checkpoint_name = '../x' }",
+        "kumo.jsonl.new_multi_tailer { directory = 'x', consumers = { { name = 'a' }, { name = 'a', filter = print }, {} } }",
+        "kumo.jsonl.new_writer { log_dir = 'x', compression_level = 23, tz = 'Mars', suffix = '/x' }",
+        "kumo.jsonl.new_tailer({ directory = 'x' }, 5)",
+    )
+
+    for what in ("'directry'", "max_batch_size", "checkpoint_name", "missing option 'directory'"):
+        assert what in tailer
+    assert "the name 'a' is there twice" in multi
+    assert "consumers[3]: missing option 'name'" in multi
+    for what in ("compression_level", "tz: expected a time zone", "suffix"):
+        assert what in writer
+    assert function == "kumo.jsonl.new_tailer: the filter must be a function, got a number"
+
+
+# -- writers ----------------------------------------------------------------------------------------------------------
+
+
+def text_of(path: Path) -> bytes:
+    with path.open("rb") as f:
+        return zstandard.ZstdDecompressor().stream_reader(f).read()
+
+
+def test_a_writer_makes_read_only_files_of_whole_lines_that_a_tailer_reads(lua: Callable[..., Any], logs: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        assert (
+            lua(
+                "local w = kumo.jsonl.new_writer { log_dir = 'logs', suffix = '.zst', max_file_size = 42, tz = 'Asia/Tokyo' }\n"
+                "for i = 1, 3 do w:write_record { n = i, even = i == 2 } end\nw:write_line '{\"n\":4}\\n'\nw:close()\n"
+                "w:write_line '{\"n\":5}'\nw:close()\n" + take(1, "max_batch_latency = 0, pattern = '*.zst'")
+            )
+            == [[[1, 2, 3, 4, 5]]]
+        )
+    finally:
+        os.umask(old)
+    files = sorted(logs.iterdir())
+
+    # 2026-09-21 14:13:20 UTC (the clock of the tests, which stands still)
+    assert [p.name for p in files] == [f"20260921-231320.00000000{n}.zst" for n in range(3)]
+    assert {p.stat().st_mode & 0o777 for p in files} == {0o440}
+    assert [text_of(p).count(b"\n") for p in files] == [2, 2, 1]
+
+
+def test_a_line_is_in_the_file_when_it_was_written(host: Callable[[str], Inside], logs: Path) -> None:
+    running = host(
+        "local w = kumo.jsonl.new_writer { log_dir = 'logs' }\nkumo.on('go', function() w:write_record { n = 1 } end)"
+    ).host
+    running.call("go")
+    (path,) = logs.iterdir()
+
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()) == b'{"n":1}\n'
+
+
+def test_a_segment_ends_at_its_age_although_nothing_comes(host: Callable[[str], Inside], logs: Path) -> None:
+    running = host(
+        "local w = kumo.jsonl.new_writer { log_dir = 'logs', max_segment_duration = '1ms' }\n"
+        "kumo.on('go', function() w:write_record { n = 1 } end)"
+    ).host
+    running.call("go")
+    (path,) = logs.iterdir()
+    while path.stat().st_mode & 0o222:
+        pass
+
+    assert text_of(path) == b'{"n":1}\n'
+
+
+def test_the_end_of_the_process_finishes_the_segment(tmp_path: Path) -> None:
+    ran = run_policy(
+        tmp_path,
+        "w = kumo.jsonl.new_writer { log_dir = 'out' }\nkumo.on('main', function() w:write_record { n = 1 } end)",
+        script_args=(),
+    )
+    (path,) = (tmp_path / "out").iterdir()
+
+    assert ran.code == 0, ran.err
+    assert (path.stat().st_mode & 0o777, text_of(path)) == (0o440, b'{"n":1}\n')
+
+
+def test_a_log_of_the_host_is_no_place_for_a_writer(host: Callable[[str], Inside], tmp_path: Path) -> None:
+    (tmp_path / "foreign" / ".kumoaudit").mkdir(parents=True)
+    running = host(
+        "kumo.on('init', function() kumo.audit.configure_log { name = 'a', path = 'mine' } end)\n"
+        "local function try(d) return select(2, pcall(kumo.jsonl.new_writer, { log_dir = d })) end\n"
+        "kumo.on('go', function() return try 'mine', try 'foreign', try 'data/x' end)"
+    ).host
+
+    mine, foreign, data = running.call("go")
+    assert "log_dir mine: it belongs to a log of kumoaudit\n  choose a directory of its own" in mine
+    assert "log_dir foreign: it belongs to a log of kumoaudit" in foreign
+    assert "log_dir data/x: it is the data directory of this host or lies in it" in data
+
+
+def test_a_directory_that_became_a_log_gets_no_more_lines(refused: Callable[..., list[str]], logs: Path) -> None:
+    (said,) = refused(
+        "(function() local w = kumo.jsonl.new_writer { log_dir = 'logs' } "
+        "os.execute 'mkdir logs/.kumoaudit' w:write_record {} end)()"
+    )
+
+    assert said == f"writer:write_record: {logs}: it belongs to a log of kumoaudit; choose another log_dir"
+    assert [p.name for p in logs.iterdir()] == [".kumoaudit"]
+
+
+def test_what_is_no_record_is_refused(refused: Callable[..., list[str]]) -> None:
+    w = "kumo.jsonl.new_writer { log_dir = 'logs' }"
+    found = refused(
+        f"{w}:write_line 'x'",
+        f"{w}:write_line '{{}}\\n{{}}'",
+        f"{w}:write_line '[\\n]'",
+        f"{w}:write_line()",
+        f"{w}:write_record(print)",
+        f"{w}.write_record {{}}",
+    )
+
+    assert found[0].startswith("writer:write_line: the line is not JSON: ")
+    assert found[1].startswith("writer:write_line: the line is not JSON: ")
+    assert found[2:] == [
+        "writer:write_line: a record is one line; this has several",
+        "writer:write_line: expected a line as text, got nil",
+        "writer:write_record: a function cannot be written",
+        "writer:write_record: call it as writer:write_record(...), with a colon",
+    ]
+
+
+def test_check_writes_neither_lines_nor_checkpoints(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    done(tmp_path / "logs", NAMES[0], lines(1))
+    policy = tmp_path / "policy.lua"
+    policy.write_text(
+        "kumo.on('init', function()\nkumo.jsonl.new_writer { log_dir = 'out' }:write_record { n = 1 }\n"
+        "local t = kumo.jsonl.new_tailer { directory = 'logs', checkpoint_name = 'me', max_batch_latency = 0 }\n"
+        "t:batches()():commit()\nend)"
+    )
+
+    ran = kumoaudit("check", policy, cwd=tmp_path)
+
+    assert ran.code == 0, ran.err
+    assert sorted(p.name for p in tmp_path.rglob("*")) == sorted(["logs", NAMES[0], "policy.lua"])
