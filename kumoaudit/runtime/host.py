@@ -50,7 +50,21 @@ API_MODULES = (
     "regex",
     "uuids",
 )
-LUA_MODULES = ("core", "time", "serde", "secrets", "digest", "memoize", "introspect", "cidr", "files", "sqlite", "jsonl", "regex", "uuids")
+LUA_MODULES = (
+    "core",
+    "time",
+    "serde",
+    "secrets",
+    "digest",
+    "memoize",
+    "introspect",
+    "cidr",
+    "files",
+    "sqlite",
+    "jsonl",
+    "regex",
+    "uuids",
+)
 
 HANDLER_TIMEOUT_S = 10.0
 

@@ -56,8 +56,8 @@ class Pattern:
         if m is None:
             return None
         names: dict[str, str | None] = m.groupdict()
-        groups = {0: m[0], **dict(enumerate(m.groups(), 1)), **names}
-        return {k: v for k, v in groups.items() if v is not None}
+        groups: list[tuple[int | str, str | None]] = [(0, m[0]), *enumerate(m.groups(), 1), *names.items()]
+        return {k: v for k, v in groups if v is not None}
 
     def is_match(self, text: str, limit_s: float) -> bool:
         return next(self.matches(text, limit_s), None) is not None

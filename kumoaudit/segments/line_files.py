@@ -1,7 +1,7 @@
 """LineFiles: lines of a policy in zstd files of their own, as KumoMTA's `kumo.jsonl.new_writer` makes them.
 
-These are no segments of a log: no ring, no trailers, no numbers. A line is in the file when `write` returns; a file that
-is complete is read-only, which is what readers wait for.
+These are no segments of a log: no ring, no trailers, no numbers. A line is in the file when `write` returns; a file
+that is complete is read-only, which is what readers wait for.
 """
 
 from __future__ import annotations

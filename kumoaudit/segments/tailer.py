@@ -193,15 +193,13 @@ class Tailer:
                 self._give_up(e.strerror or str(e))
                 continue
             self._line, self._trouble = 0, []
-            trouble = self._trouble
-
-            def bad(_offset: int, reason: str, _lines: int) -> None:
-                trouble.append(reason)
-
-            f = self._file
+            f, bad = self._file, self._bad_data
             self._blocks = line_blocks(zstd_pieces(f, f.fd, 0, _ANYWHERE, bad, f.grows), 0, bad)
             return True
         return False
+
+    def _bad_data(self, _offset: int, reason: str, _lines: int) -> None:
+        self._trouble.append(reason)
 
     def _names(self) -> list[str]:
         """Files that are still to be read, in order."""

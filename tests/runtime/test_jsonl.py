@@ -176,7 +176,12 @@ return ok, said, numbers
     ("data", "keep", "read", "warning"),
     [
         (lines(1, 2)[:-5], None, [1], "the last line is not whole; 15 bytes of it are passed over"),
-        (lines(1, 2), -3, [1, 2], "the frame has no end (still being written, or cut off); what follows line 2 is lost"),
+        (
+            lines(1, 2),
+            -3,
+            [1, 2],
+            "the frame has no end (still being written, or cut off); what follows line 2 is lost",
+        ),
         (lines(1) + b"no json\n" + lines(2), None, [1], "line 2 is not JSON ("),
     ],
 )
@@ -334,14 +339,11 @@ def text_of(path: Path) -> bytes:
 def test_a_writer_makes_read_only_files_of_whole_lines_that_a_tailer_reads(lua: Callable[..., Any], logs: Path) -> None:
     old = os.umask(0o077)
     try:
-        assert (
-            lua(
-                "local w = kumo.jsonl.new_writer { log_dir = 'logs', suffix = '.zst', max_file_size = 42, tz = 'Asia/Tokyo' }\n"
-                "for i = 1, 3 do w:write_record { n = i, even = i == 2 } end\nw:write_line '{\"n\":4}\\n'\nw:close()\n"
-                "w:write_line '{\"n\":5}'\nw:close()\n" + take(1, "max_batch_latency = 0, pattern = '*.zst'")
-            )
-            == [[[1, 2, 3, 4, 5]]]
-        )
+        assert lua(
+            "local w = kumo.jsonl.new_writer { log_dir = 'logs', suffix = '.zst', max_file_size = 42, tz = 'Asia/Tokyo' }\n"
+            "for i = 1, 3 do w:write_record { n = i, even = i == 2 } end\nw:write_line '{\"n\":4}\\n'\nw:close()\n"
+            "w:write_line '{\"n\":5}'\nw:close()\n" + take(1, "max_batch_latency = 0, pattern = '*.zst'")
+        ) == [[[1, 2, 3, 4, 5]]]
     finally:
         os.umask(old)
     files = sorted(logs.iterdir())

@@ -49,9 +49,7 @@ from tests.policies import Inside
         ("é.", "find 'é\\255'", "é\\xff"),
     ],
 )  # fmt: skip
-def test_a_pattern_finds_what_it_finds_in_kumomta(
-    lua: Callable[..., Any], pattern: str, call: str, gives: Any
-) -> None:
+def test_a_pattern_finds_what_it_finds_in_kumomta(lua: Callable[..., Any], pattern: str, call: str, gives: Any) -> None:
     found = lua(f"local re = kumo.regex.compile [=[{pattern}]=]\nreturn (re:{call})")
 
     assert found == ([] if gives is None else [gives])
@@ -60,7 +58,9 @@ def test_a_pattern_finds_what_it_finds_in_kumomta(
 def test_an_escaped_text_matches_itself(lua: Callable[..., Any]) -> None:
     text = r"a.b*c(d)[e]{1}^$|\+?#&-~ é"
 
-    assert lua(f"local t = [=[{text}]=]\nreturn kumo.regex.compile('^' .. kumo.regex.escape(t) .. '$'):find(t)") == [text]
+    assert lua(f"local t = [=[{text}]=]\nreturn kumo.regex.compile('^' .. kumo.regex.escape(t) .. '$'):find(t)") == [
+        text
+    ]
 
 
 def test_what_does_not_compile_is_said_with_its_line(refused: Callable[..., list[str]]) -> None:

@@ -25,7 +25,8 @@ PEOPLE = OPEN + (
 
 def test_the_example_of_kumomta_gives_what_its_comments_say(lua: Callable[..., Any]) -> None:
     assert lua(
-        PEOPLE + "return db:execute 'SELECT age FROM people ORDER BY age', db:execute 'SELECT * FROM people ORDER BY age', "
+        PEOPLE
+        + "return db:execute 'SELECT age FROM people ORDER BY age', db:execute 'SELECT * FROM people ORDER BY age', "
         "db:execute 'DELETE FROM people', db:execute 'SELECT * FROM people'"
     ) == [[32, 42], [{"name": "fred", "age": 32}, {"name": "john", "age": 42}], 2, []]
 
@@ -67,11 +68,17 @@ def test_integers_beyond_a_lua_number_keep_their_digits(lua: Callable[..., Any])
     [
         ("db:execute('SELECT * FROM absent')", "db:execute: no such table: absent"),
         ("db:execute('SELEC secret')", 'db:execute: near "SELEC": syntax error'),
-        ("db:execute(\"SELECT 'secret\")", "db:execute: unrecognized token"),
-        ("db:execute('SELECT :a', { b = 'secret' })", "db:execute: You did not supply a value for binding parameter :a."),
+        ('db:execute("SELECT \'secret")', "db:execute: unrecognized token"),
+        (
+            "db:execute('SELECT :a', { b = 'secret' })",
+            "db:execute: You did not supply a value for binding parameter :a.",
+        ),
         ("db:execute('SELECT ?', 'secret', 2)", "db:execute: Incorrect number of bindings supplied"),
         ("db:execute('SELECT 1; SELECT 2')", "db:execute: You can only execute one statement at a time."),
-        ("db:execute('SELECT ?', print)", "db:execute: parameter 1: expected a number, a text, a boolean or nil, got a fun"),
+        (
+            "db:execute('SELECT ?', print)",
+            "db:execute: parameter 1: expected a number, a text, a boolean or nil, got a fun",
+        ),
         ("db:execute(nil)", "db:execute: expected SQL as a string, got nil"),
         ("db.execute('SELECT 1')", "db:execute: call it as db:execute(sql, ...), with a colon"),
         ("db:execute(\"SELECT load_extension('secret')\")", "db:execute: not authorized"),
@@ -96,7 +103,9 @@ def test_words_stay_in_an_error_and_literals_do_not() -> None:
     assert without_data(ValueError("near \"'s3 cret'\": syntax error")) == "near a literal: syntax error"
 
 
-def test_other_handlers_run_while_a_statement_does(host: Callable[[str], Inside], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_handlers_run_while_a_statement_does(
+    host: Callable[[str], Inside], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
     real = Database.execute
 

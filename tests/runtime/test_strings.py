@@ -78,6 +78,8 @@ def test_wrong_arguments_are_named(refused: Callable[..., list[str]]) -> None:
 
 
 def test_a_function_that_is_not_here_is_said_by_name(host: Callable[[str], Inside]) -> None:
-    running = host("kumo.on('go', function() return select(2, pcall(function() return kumo.string.psl_domain end)) end)")
+    running = host(
+        "kumo.on('go', function() return select(2, pcall(function() return kumo.string.psl_domain end)) end)"
+    )
 
     assert "kumo.string.psl_domain does not exist in this host" in running.host.call("go")[0]

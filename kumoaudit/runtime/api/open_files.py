@@ -159,10 +159,10 @@ def _path(where: str, path: object) -> bytes:
     return path
 
 
-def _whole(where: str, what: str, value: object, low: int) -> int | None:
+def _whole(where: str, what: str, value: Any, low: int) -> int | None:
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= 1 << 53:
-        if int(value) == value:
-            return int(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and low <= value <= 1 << 53 and int(value) == value:
+        return int(value)
     raise UsageError(f"{where}: {what} must be a whole number" + (" >= 0" if low == 0 else ""))

@@ -26,6 +26,7 @@ class Database:
 
     def __init__(self, path: str, busy_ms: int, *, is_copy: bool) -> None:
         """Open the file, or (*is_copy*) a copy of it in memory, so that nothing is changed. Raises sqlite3.Error."""
+        self._db: sqlite3.Connection
         self._busy = threading.Lock()
         options = {"timeout": busy_ms / 1000, "isolation_level": None, "check_same_thread": False}
         if not is_copy or path == ":memory:":

@@ -1,7 +1,7 @@
 """`kumo.string.*` (KumoMTA's, which are Rust's): splitting, trimming, replacing, wrapping.
 
-Texts are UTF-8; bytes that are none are kept as they are. `psl_*`, `eval_template` and `normalize_smtp_response` are not
-here: they need a list of domains, a template language, mail.
+Texts are UTF-8; bytes that are none are kept as they are. `psl_*`, `eval_template` and `normalize_smtp_response` are
+not here: they need a list of domains, a template language, mail.
 """
 
 from __future__ import annotations
@@ -129,14 +129,14 @@ def _checked(tables: Tables, name: str, kinds: str, function: Callable[..., Any]
     return run
 
 
-def _argument(where: str, i: int, kind: str, value: object) -> str | int | None:
+def _argument(where: str, i: int, kind: str, value: Any) -> str | int | None:
     if kind == "?" and value is None:
         return None
     if kind == "s" and isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
-    if kind != "s" and isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-        if 0 <= value <= 1 << 53 and int(value) == value:
-            return int(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind != "s" and is_number and 0 <= value <= 1 << 53 and int(value) == value:
+        return int(value)
     expected = "a text" if kind == "s" else "a whole number >= 0"
     got = type_name(value) if kind == "s" or not isinstance(value, int | float) else str(value)
     raise UsageError(f"{where}: argument {i}: expected {expected}, got {got}")
