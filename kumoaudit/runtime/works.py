@@ -36,13 +36,19 @@ class Works:
         return self._works[name]
 
     def for_lua(self, outcome: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What a work gave, for Lua: nulls in tables are `kumo.null`. Inside the gate."""
-        return tuple(self.tables.of(v) if isinstance(v, list | dict) else v for v in outcome)
+        """What a work gave (whether it did, results), for Lua: nulls in tables are `kumo.null`. Inside the gate."""
+        try:
+            return tuple(self.tables.of(v) if isinstance(v, list | dict) else v for v in outcome)
+        except RecursionError:
+            return False, b"the result is nested too deeply"
 
     def _run_inside(self, name: bytes, *args: Any) -> Any:
         """The work of a caller that cannot be set aside (a coroutine of the policy's own): inside the gate."""
         result = self._works[name](*args)
-        return self.for_lua(result if isinstance(result, tuple) else (result,))
+        ok, *results = self.for_lua((True, *result) if isinstance(result, tuple) else (True, result))
+        if not ok:
+            raise ValueError(results[0].decode())
+        return tuple(results)
 
 
 def place(at: bytes, call: str) -> str:

@@ -11,6 +11,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ import orjson
 
 from kumoaudit.core.errors import StorageFault
 from kumoaudit.core.protocols import Disk
+from kumoaudit.core.text import MAX_DEPTH, clean_value
 from kumoaudit.segments.disk import write_all
 from kumoaudit.segments.frames import last_trailer
 from kumoaudit.segments.lines import NO_END, Block, line_blocks, zstd_pieces
@@ -71,6 +73,8 @@ def write_checkpoint(disk: Disk, directory: str, name: str, at: Position) -> Non
             disk.close(fd)
         disk.rename(aside, path)
     except OSError as e:
+        with suppress(OSError):
+            disk.unlink(aside)
         raise StorageFault(f"checkpoint {path}: {e.strerror}") from None
 
 
@@ -142,7 +146,10 @@ class Tailer:
             if self._name == self._start.file and self._line <= self._start.line:
                 continue
             try:
-                out.append((Position(self._name, self._line), orjson.loads(line)))
+                value = orjson.loads(line)
+                if line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+                    value = clean_value(value)  # what is nested too deeply for other readers
+                out.append((Position(self._name, self._line), value))
             except orjson.JSONDecodeError as e:
                 self._give_up(f"line {self._line} is not JSON ({e})")
         return out

@@ -124,7 +124,7 @@ end)
     declared = [f"{k}:{m}" for t in files().values() for k, m in METHODS.findall(t) if k in OBJECTS]
 
     assert ran.code == 0, ran.err
-    assert sorted(ran.out.split()) == sorted(declared)
+    assert sorted(m for m in ran.out.split() if ":__" not in m) == sorted(declared)
 
 
 @pytest.mark.parametrize(

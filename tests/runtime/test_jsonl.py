@@ -172,6 +172,28 @@ return ok, said, numbers
     assert said.endswith(": no")
 
 
+def test_two_loops_cannot_wait_for_one_tailer_at_once(lua: Callable[..., Any], logs: Path) -> None:
+    done(logs, NAMES[0], lines(1, 2))
+
+    inner, numbers = lua(
+        """
+local inner, next_batch
+local t = kumo.jsonl.new_tailer({ directory = 'logs', max_batch_latency = 0 }, function()
+  inner = inner or select(2, pcall(next_batch))
+  return true
+end)
+next_batch = t:batches()
+local numbers = {}
+for r in next_batch():iter_records() do numbers[#numbers + 1] = r.n end
+t:close()
+return inner, numbers
+"""
+    )
+
+    assert inner.endswith(": tailer:batches: another loop is waiting for a batch of this tailer")
+    assert numbers == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("data", "keep", "read", "warning"),
     [
@@ -207,6 +229,18 @@ def test_what_is_no_zstd_is_said_once_and_passed_over(host: Callable[[str], Insi
     assert [s.partition("warning: ")[2] for s in running.said] == [
         f"{logs / NAMES[0]}: not a zstd frame; the rest of this file is passed over"
     ]
+
+
+def test_values_are_those_of_json_and_what_is_nested_too_deeply_is_cut(lua: Callable[..., Any], logs: Path) -> None:
+    deep = b'{"n":' * 400 + b"1" + b"}" * 400
+    done(logs, NAMES[0], b'{"n":null,"l":[],"i":9007199254740993}\n"text"\n' + deep + b"\n")
+
+    assert lua(
+        "local t = kumo.jsonl.new_tailer { directory = 'logs', max_batch_latency = 0 }\n"
+        "local r = t:batches()():records()\nt:close()\nlocal at, n = r[3], 0\n"
+        "while type(at) == 'table' do at, n = at.n, n + 1 end\n"
+        "return r[1].n == kumo.null, kumo.json_encode(r[1].l), r[1].i, r[2], at, n"
+    ) == [True, "[]", "9007199254740993", "text", "<depth>", 200]
 
 
 def test_a_file_that_is_still_written_is_waited_for_and_other_handlers_run(

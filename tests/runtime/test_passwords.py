@@ -69,6 +69,24 @@ def test_wrong_arguments_are_named(refused: Callable[..., list[str]]) -> None:
     assert "unknown option 'memry'" in second
 
 
+def test_each_line_warns_once_of_what_is_no_hash(host: Callable[[str], Inside]) -> None:
+    cheap = passwords.hash_password(b"p", passwords.PasswordCost(time_cost=1, memory=1024, parallelism=1))
+    running = host(
+        "local check = kumo.secrets.check_password\n"
+        f"kumo.on('seed', function() return (check('p', '{cheap}')) end)\n"
+        "kumo.on('a', function() return (check('p', 'plain')) end)\n"
+        "kumo.on('b', function() return (check('p', '$argon2id$')) end)\n"
+    )
+
+    assert [running.host.call(e)[0] for e in ("seed", "a", "a", "b", "a", "b")] == [True, *[False] * 5]
+    assert running.said == [
+        "policy.lua:3: kumo.secrets.check_password: warning: the hash is not argon2's\n"
+        "  make one with 'kumoaudit hash-password'",
+        "policy.lua:4: kumo.secrets.check_password: warning: the argon2 hash is damaged\n"
+        "  make a new one with 'kumoaudit hash-password'",
+    ]
+
+
 def test_other_handlers_run_while_a_password_is_hashed(
     host: Callable[[str], Inside], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 import stat
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from kumoaudit.core.errors import StorageFault, UsageError
@@ -40,6 +41,7 @@ class OpenFile:
         fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
         kind = "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "wb" if flags & os.O_ACCMODE == os.O_WRONLY else "r+b"
         self._file = io.FileIO(fd, kind)
+        weakref.finalize(self, self._file.close)
         self._busy = threading.Lock()
 
     def read(self, size: int | None) -> bytes:

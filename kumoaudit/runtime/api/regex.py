@@ -57,6 +57,6 @@ def exports(host: PolicyHost) -> dict[str, Export]:
         return patterns.escape(_decoded(given)).encode("utf-8", "surrogateescape")
 
     host.python[b"regex_compile"] = host.guard(compile_pattern)
-    host.python[b"regex"] = host.guard(lambda *args: host.works.for_lua((search(LIMIT_INSIDE_S, *args),)))
+    host.python[b"regex"] = host.guard(lambda *args: host.works.for_lua((True, search(LIMIT_INSIDE_S, *args)))[1])
     host.works[b"regex"] = lambda *args: search(LIMIT_S, *args)
     return {"kumo.regex.escape": Export(escape, raw=True)}

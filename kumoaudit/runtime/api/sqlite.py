@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from kumoaudit.core.errors import UsageError
@@ -38,6 +39,7 @@ class Database:
                 source.backup(self._db)
                 source.close()
         self._db.text_factory = bytes
+        weakref.finalize(self, self._db.close)
 
     def execute(self, sql: str, values: list[Any] | dict[str, Any]) -> int | list[Any]:
         """Changed rows, or the rows found: values when there is one column, else maps. Raises sqlite3.Error."""

@@ -1,6 +1,6 @@
 -- kumo.jsonl.*: tailers, batches and writers as objects. Filters run here, so records are handed over as tables.
 
-local type, error, format, setmetatable, pairs = type, error, string.format, setmetatable, pairs
+local type, error, pcall, format, setmetatable, pairs = type, error, pcall, string.format, setmetatable, pairs
 local huge, min, rawget = math.huge, math.min, rawget
 local problem = require 'kumoaudit.plain'
 
@@ -153,7 +153,7 @@ return function(host)
   --- An iterator over batches (with several consumers over lists of them); ends when the tailer is closed.
   function Tailer.batches(tailer)
     local s = own(tailer, 'tailer:batches')
-    return function()
+    local function next_batch()
       while not s.closed do
         if s.chunk then
           distribute(s)
@@ -166,6 +166,19 @@ return function(host)
           return nil
         end
       end
+    end
+    return function()
+      -- A filter may rest: two readers at once would lose what one of them holds.
+      if s.is_read then
+        fail('tailer:batches: another loop is waiting for a batch of this tailer')
+      end
+      s.is_read = true
+      local ok, batch = pcall(next_batch)
+      s.is_read = false
+      if not ok then
+        error(batch, 0)
+      end
+      return batch
     end
   end
 
