@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -319,6 +321,34 @@ def test_the_end_of_the_host_ends_the_loop(host: Callable[[str], Inside], logs: 
     thread.join(60)
 
     assert results == [[{}]]
+
+
+def test_a_signal_ends_the_loop_of_a_script_and_finishes_what_it_wrote(tmp_path: Path, logs: Path) -> None:
+    done(logs, NAMES[0], lines(1))
+    (tmp_path / "policy.lua").write_text(
+        """
+kumo.on('main', function()
+  local w = kumo.jsonl.new_writer { log_dir = 'out' }
+  for batch in kumo.jsonl.new_tailer({ directory = 'logs', max_batch_latency = 0 }):batches() do
+    for r in batch:iter_records() do w:write_record(r) end
+    print 'waiting'
+  end
+  print 'ended'
+end)
+"""
+    )
+    repo = Path(__file__).resolve().parents[2]
+    args = [sys.executable, "-m", "kumoaudit", "run", "--script", "policy.lua"]
+    env = {**os.environ, "PYTHONPATH": str(repo)}
+    with subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.terminate()
+        rest = process.stdout.read()
+    (path,) = (tmp_path / "out").iterdir()
+
+    assert (process.returncode, rest) == (0, "ended\n")
+    assert (path.stat().st_mode & 0o777, text_of(path)) == (0o440, b'{"even":false,"n":1}\n')
 
 
 def test_a_tailer_that_is_collected_is_let_go_even_when_its_filter_knows_it(
