@@ -303,6 +303,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "lua-kumo": _lua_part("kumo"),
     "lua-time": _lua_part("kumo_time"),
     "lua-data": _lua_part("kumo_data"),
+    "lua-files": _lua_part("kumo_files"),
+    "lua-text": _lua_part("kumo_text"),
     "lua-codes": _lua_part("kumo_codes"),
     "lua-utils": _lua_part("policy_utils"),
 }

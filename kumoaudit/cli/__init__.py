@@ -34,6 +34,7 @@ COMMANDS: dict[str, Subcommand] = {
     "tail": Subcommand("kumoaudit.cli.tail:command", "Show the newest events and follow what comes."),
     "status": Subcommand("kumoaudit.cli.status:command", "Show state, logs and counters of a running host."),
     "control": Subcommand("kumoaudit.cli.control:command", "Tell a running host to reopen, reload or stop."),
+    "hash-password": Subcommand("kumoaudit.cli.hash_password:command", "Hash a password for a policy to check."),
     "version": Subcommand("kumoaudit.cli.version:command", "Show the versions of kumoaudit and of what it stands on."),
 }
 

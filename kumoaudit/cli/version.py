@@ -24,7 +24,7 @@ def command() -> int:
     click.echo(f"kumoaudit {__version__}")
     click.echo(f"Python {platform.python_version()} ({platform.machine()}, {platform.system()} {platform.release()})")
     click.echo(_luajit())
-    for name in ("lupa", "zstandard", "orjson", "msgspec"):
+    for name in ("lupa", "zstandard", "orjson", "msgspec", "argon2-cffi", "regex"):
         try:
             click.echo(f"{name} {version_of(name)}")
         except PackageNotFoundError:

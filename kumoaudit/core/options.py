@@ -32,8 +32,11 @@ def read_options(options: type[T], values: object, at: str) -> T:
     return parsed
 
 
-def collect_options(options: type[T], values: object, at: str) -> tuple[T | None, list[Problem]]:
-    """As `read_options`, but the problems are returned, so that several tables can be reported together."""
+def collect_options(
+    options: type[T], values: object, at: str, *, ignore: tuple[str, ...] = ()
+) -> tuple[T | None, list[Problem]]:
+    """As `read_options`, but the problems are returned, so that several tables can be reported together. Keys in
+    *ignore* are the caller's own affair."""
     if isinstance(values, list) and not values:
         values = {}
     if not isinstance(values, Mapping):
@@ -42,6 +45,8 @@ def collect_options(options: type[T], values: object, at: str) -> tuple[T | None
     problems = []
     found: dict[str, Any] = {}
     for name, value in values.items():
+        if name in ignore:
+            continue
         if name not in parsers:
             problems.append(Problem(at, f"unknown option {name!r}", _suggest(name, list(parsers))))
         elif value is not None:

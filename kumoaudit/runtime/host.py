@@ -42,14 +42,38 @@ API_MODULES = (
     "kumo_time",
     "serde",
     "files",
+    "open_files",
     "digest",
     "memoize",
     "diagnostics",
     "epoch",
     "listeners",
     "socket",
+    "secrets",
+    "cidr",
+    "sqlite",
+    "jsonl",
+    "strings",
+    "regex",
+    "uuids",
 )
-LUA_MODULES = ("core", "aaa", "listeners", "time", "serde", "secrets", "digest", "memoize", "introspect")
+LUA_MODULES = (
+    "core",
+    "aaa",
+    "listeners",
+    "time",
+    "serde",
+    "secrets",
+    "digest",
+    "memoize",
+    "introspect",
+    "cidr",
+    "files",
+    "sqlite",
+    "jsonl",
+    "regex",
+    "uuids",
+)
 
 
 class Export(NamedTuple):
@@ -169,6 +193,9 @@ class PolicyHost(Shared):
             b"track": self._track,
         }
         self.python = self.lua.table_from({k: self.guard(f) for k, f in python.items()})
+        from kumoaudit.runtime.works import Works
+
+        self.works = Works(self, self.objects)
         directory = os.path.dirname(os.path.abspath(self.policy_path))
         config = self.lua.table_from(
             {
@@ -254,25 +281,29 @@ class PolicyHost(Shared):
             self.progress += 1
             self._calls_out += 1
             try:
-                result = function(*args)
-            except KumoauditError as e:
-                if e.exit_code != UsageError.exit_code:
-                    self._faults[str(e)] = e.exit_code
-                return False, _error_text(e)
-            except ValueError as e:
-                return False, _error_text(e)
-            except RecursionError:
-                return False, b"the value is nested too deeply"
-            except Exception as e:  # noqa: BLE001 - it would cross Lua as an object with all of Python behind it
-                self.say(f"internal error in a call from the policy: {type(e).__name__}: {e}")
-                if os.environ.get("KUMOAUDIT_DEBUG"):
-                    sys.excepthook(type(e), e, e.__traceback__)
-                return False, f"internal error: {type(e).__name__}: {e}".encode("utf-8", "replace")
+                return self._attempt(function, args)
             finally:
                 self._calls_out -= 1
-            return (True, *result) if isinstance(result, tuple) else (True, result)
 
         return call
+
+    def _attempt(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        try:
+            result = function(*args)
+        except KumoauditError as e:
+            if e.exit_code != UsageError.exit_code:
+                self._faults[str(e)] = e.exit_code
+            return False, _error_text(e)
+        except ValueError as e:
+            return False, _error_text(e)
+        except RecursionError:
+            return False, b"the value is nested too deeply"
+        except Exception as e:  # noqa: BLE001 - it would cross Lua as an object with all of Python behind it
+            self.say(f"internal error in a call from the policy: {type(e).__name__}: {e}")
+            if os.environ.get("KUMOAUDIT_DEBUG"):
+                sys.excepthook(type(e), e, e.__traceback__)
+            return False, f"internal error: {type(e).__name__}: {e}".encode("utf-8", "replace")
+        return (True, *result) if isinstance(result, tuple) else (True, result)
 
     # -- what Lua asks of the host ------------------------------------------------------------------------------
 
@@ -402,9 +433,14 @@ class PolicyHost(Shared):
                 self.handlers.current.pop()
 
     def _finish(self, event: str, answer: Any) -> list[Any]:
-        """Go on with a task until it is done; sleeps happen here, outside the gate."""
+        """Go on with a task until it is done; sleeps and long work happen here, outside the gate."""
         task, state, *rest = answer
-        while state == b"sleep":
+        while state in (b"sleep", b"work"):
+            if state == b"work":
+                outcome = self._attempt(self.works[rest[0]], tuple(rest[1:]))
+                with self._inside(event, f"the handler of '{event}'"):
+                    state, *rest = self._step(task, *self.works.for_lua(outcome))
+                continue
             pause = max(0.0, float(rest[0]))
             if self._deadline is not None and pause > self._deadline.left_s():
                 limit = f"has not returned for {self.handler_timeout_s:g} s (handler_timeout)"
@@ -512,7 +548,20 @@ class PolicyHost(Shared):
         self._guards.clear()
         self.on_epoch.clear()
         self.builtin_caches.clear()
-        for name in ("lua", "python", "boot", "_put", "_export", "_install", "_run_file", "_call", "_step", "_limit"):
+        self.works.close()
+        for name in (
+            "lua",
+            "python",
+            "boot",
+            "works",
+            "_put",
+            "_export",
+            "_install",
+            "_run_file",
+            "_call",
+            "_step",
+            "_limit",
+        ):
             delattr(self, name)
 
     def report_handler_error(self, event: str, error: PolicyError) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import zstandard
 
@@ -25,7 +25,17 @@ _READ = 1 << 20
 # 2 KiB of hostile zstd expand to at most 64 MiB (128 KiB from each block of four bytes); a step is all that is held.
 _STEP = 1 << 11
 
+NO_END = "the frame has no end (still being written, or cut off)"
+
 Bad = Callable[[int, str, int], None]
+
+
+class Source(Protocol):
+    """What bytes are read from; a `Disk` is one."""
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes: ...
+
+
 Kind = Literal["zstd", "gzip", "plain"]
 
 
@@ -85,11 +95,16 @@ def blocks_backwards(disk: Disk, fd: int, end: int, bad: Bad) -> Iterator[Block]
 
 
 def line_blocks(pieces: Iterable[bytes], offset: int, bad: Bad) -> Iterator[Block]:
-    """Pieces of text cut anywhere, joined to blocks of whole lines. *offset* is that of the first byte."""
+    """Pieces of text cut anywhere, joined to blocks of whole lines. *offset* is that of the first byte.
+
+    An empty piece (there is no more yet) comes out as an empty block."""
     held: list[bytes] = []
     size = 0
     dropping = False
     for piece in pieces:
+        if not piece:
+            yield Block(offset, b"")
+            continue
         cut = piece.rfind(b"\n") + 1
         if cut:
             if dropping:
@@ -112,19 +127,29 @@ def line_blocks(pieces: Iterable[bytes], offset: int, bad: Bad) -> Iterator[Bloc
         yield Block(offset, text)
 
 
-def zstd_pieces(disk: Disk, fd: int, start: int, end: int, bad: Bad) -> Iterator[bytes]:
+def zstd_pieces(
+    disk: Source, fd: int, start: int, end: int, bad: Bad, grows: Callable[[], bool] | None = None
+) -> Iterator[bytes]:
     """The text of all zstd frames between two file offsets; skippable frames are passed over.
 
-    After damage it goes on at the next frame; a newline is put in between, so that no line is glued together.
+    After damage it goes on at the next frame; a newline is put in between, so that no line is glued together. A file
+    that *grows* gives an empty piece where it ends for now, and goes on there when it is asked again.
     """
     at = start
     while at < end:
         head = disk.pread(fd, min(8, end - at), at)
+        if grows and len(head) < 8:
+            if grows():
+                yield b""
+                continue
+            head = disk.pread(fd, min(8, end - at), at)
+            if not head:
+                return
         if len(head) == 8 and int.from_bytes(head[:4], "little") & _SKIPPABLE_MASK == _SKIPPABLE:
             at += 8 + int.from_bytes(head[4:], "little")
             continue
         if head[:4] == ZSTD_MAGIC:
-            stopped, error = yield from _frame_pieces(disk, fd, at, end)
+            stopped, error = yield from _frame_pieces(disk, fd, at, end, grows)
             if not error:
                 at = stopped
                 continue
@@ -158,12 +183,19 @@ def committed_lines(disk: Disk, fd: int, start: int, stored: int, expanded: int)
     return text
 
 
-def _frame_pieces(disk: Disk, fd: int, start: int, end: int) -> Generator[bytes, None, tuple[int, str]]:
+def _frame_pieces(
+    disk: Source, fd: int, start: int, end: int, grows: Callable[[], bool] | None
+) -> Generator[bytes, None, tuple[int, str]]:
     """One frame; gives the offset behind it, or where decoding stopped and why."""
     decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
     at = start
     while at < end:
         chunk = disk.pread(fd, min(_READ, end - at), at)
+        if not chunk:
+            if grows and grows():
+                yield b""
+                continue
+            chunk = disk.pread(fd, min(_READ, end - at), at) if grows else b""
         if not chunk:
             break
         for i in range(0, len(chunk), _STEP):
@@ -177,10 +209,10 @@ def _frame_pieces(disk: Disk, fd: int, start: int, end: int) -> Generator[bytes,
             if decoder.eof:
                 return at + i + len(step) - len(decoder.unused_data), ""
         at += len(chunk)
-    return end, "the frame has no end (still being written, or cut off)"
+    return end, NO_END
 
 
-def _next_frame(disk: Disk, fd: int, at: int, end: int) -> int:
+def _next_frame(disk: Source, fd: int, at: int, end: int) -> int:
     """The offset of the next frame magic at or behind *at*; *end* when there is none."""
     while at < end:
         data = disk.pread(fd, min(_READ, end - at), at)

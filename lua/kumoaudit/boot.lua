@@ -92,6 +92,7 @@ local function table_at(path)
     at = at == '' and part or at .. '.' .. part
     if rawget(t, part) == nil then
       t[part] = guarded(at, {})
+      loaded[at] = t[part]
     end
     t = rawget(t, part)
   end
@@ -131,11 +132,17 @@ function host.put(path, value)
   table_at(parent)[name] = value
 end
 
+--- Make a table of functions what `require(name)` gives; it is no global.
+function host.provide(name, t)
+  loaded[name] = t
+end
+
 --- Add the functions of a Lua module of the host (`kumoaudit.api.NAME`) to the policy's environment.
 function host.install(name)
   local module = real_require('kumoaudit.api.' .. name)
   module {
     kumo = kumo, put = host.put, table_at = table_at, py = cfg.py, answer = answer, where = where, pack = pack, host = host,
+    provide = host.provide,
   }
 end
 
@@ -239,7 +246,7 @@ local function begin(f, ...)
   return id, step(id, ...)
 end
 
---- 'done', results | 'sleep', seconds | 'error', text, place, traceback.
+--- 'done', results | 'sleep', seconds | 'work', name, arguments | 'error', text, place, traceback.
 host.step = step
 
 function host.call(event, ...)
@@ -286,6 +293,14 @@ function host.limit(seconds)
     error(format('%shas not returned for %g s (handler_timeout)', at, seconds), 0)
   end
   sethook(hook, '', 100000)
+end
+
+--- Long work of Python (`PolicyHost.works`): other handlers go on meanwhile, where the task can be set aside.
+function host.work(name, ...)
+  if current and running() == current then
+    return answer(yield('work', name, ...))
+  end
+  return answer(cfg.py.work(name, ...))
 end
 
 --- Compile and run the policy file.

@@ -10,6 +10,7 @@
 kumo.serde = {}
 kumo.fs = {}
 kumo.secrets = {}
+kumo.cidr = {}
 
 --- JSON of a file. Comments (`/* */`, `//`, `#`) may stand in it.
 ---@param path string
@@ -88,3 +89,28 @@ function kumo.fs.read_dir(path) end
 ---@param source string|kumo.KeySource
 ---@return string
 function kumo.secrets.load(source) end
+
+---@class kumo.PasswordCost
+---@field time_cost? integer passes over the memory; default 3
+---@field memory? integer KiB of memory; default 65536
+---@field parallelism? integer lanes; default 4
+
+--- An argon2id hash of a password (a PHC text that begins with `$argon2id$`), with a salt of its own. Takes about 0.1 s;
+--- other handlers go on meanwhile.
+---@param password string
+---@param options? kumo.PasswordCost
+---@return string
+function kumo.secrets.hash_password(password, options) end
+
+--- Whether a password fits an argon2 hash. Anything else than such a hash is false, with a warning once per line.
+--- Give nil for an unknown user: that is false and takes as long as a wrong password, so names cannot be guessed by time.
+---@param password string
+---@param hash string|false|nil
+---@return boolean
+function kumo.secrets.check_password(password, hash) end
+
+--- A map from networks to values. `map['10.1.2.3']` gives the value of the longest prefix that holds the address, or nil;
+--- `ip:port` and `[v6]:port` are accepted too. `map['10.0.0.0/8'] = value` adds a network. It cannot be walked.
+---@param networks? table<string, any>
+---@return table<string, any>
+function kumo.cidr.make_map(networks) end

@@ -196,5 +196,14 @@ def test_version_names_kumoaudit_python_and_luajit() -> None:
     done = kumoaudit("version")
 
     assert done.returncode == 0
-    for name in ("kumoaudit ", "Python 3.", "LuaJIT 2.1", "zstandard ", "orjson ", "msgspec "):
+    for name in (
+        "kumoaudit ",
+        "Python 3.",
+        "LuaJIT 2.1",
+        "zstandard ",
+        "orjson ",
+        "msgspec ",
+        "argon2-cffi ",
+        "regex ",
+    ):
         assert name in done.stdout

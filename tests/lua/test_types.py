@@ -12,6 +12,7 @@ from kumoaudit.access.listener import ListenerOptions
 from kumoaudit.dialects.kumo import AcctLogOptions
 from kumoaudit.dialects.native import HostOptions, LogOptions, SharedOptions
 from kumoaudit.dialects.tarantool import FIELDS
+from kumoaudit.runtime.api.jsonl import ConsumerOptions, SourceOptions, TailerOptions, WriterOptions
 from kumoaudit.runtime.api.memoize import MemoizeOptions
 from kumoaudit.runtime.api.socket import SocketOptions
 from tests.policies import run_policy
@@ -40,6 +41,9 @@ kumo.on('main', function()
   end
   local utils = require 'policy-extras.policy_utils'
   walk('utils', utils)
+  for k in pairs(require 'sqlite') do
+    print('sqlite.' .. k)
+  end
   local logger = audit.new {}
   for _, name in ipairs { NAMES } do
     print((type(logger[name]) == 'function' and 'Logger:' or 'missing Logger:') .. name)
@@ -48,7 +52,7 @@ end)
 """
 
 DECLARED = re.compile(
-    r"^function ((?:kumo|audit|utils)\.[\w.]+)\(|^((?:kumo|audit)\.[\w.]+) = (?:''|\{\})", re.MULTILINE
+    r"^function ((?:kumo|audit|utils|sqlite)\.[\w.]+)\(|^((?:kumo|audit)\.[\w.]+) = (?:''|\{\})", re.MULTILINE
 )
 METHODS = re.compile(r"^function (\w+):(\w+)\(", re.MULTILINE)
 FIELD = re.compile(r"^---@field (\w+)(\??) (\S.*)$")
@@ -95,6 +99,36 @@ def test_every_method_of_a_logger_exists(offered: list[str]) -> None:
     assert [n for n in offered if n.startswith("missing")] == []
 
 
+OBJECTS = {
+    "File": "kumo.fs.open('f', 'w')",
+    "Tailer": "kumo.jsonl.new_tailer { directory = '.' }",
+    "Writer": "kumo.jsonl.new_writer { log_dir = 'out' }",
+    "LogBatch": "kumo.jsonl.new_tailer({ directory = 'out', max_batch_latency = 0 }):batches()()",
+    "Regex": "kumo.regex.compile 'a'",
+    "Database": "require 'sqlite'.open ':memory:'",
+}
+
+
+def test_the_methods_of_each_object_are_those_of_its_class(tmp_path: Path) -> None:
+    kinds = "\n".join(
+        f"for name in pairs(getmetatable({made}).__index) do print('{kind}:' .. name) end"
+        for kind, made in OBJECTS.items()
+    )
+    source = f"""
+kumo.on('main', function()
+  local w = kumo.jsonl.new_writer {{ log_dir = 'out' }}
+  w:write_record {{}}
+  w:close()
+  {kinds}
+end)
+"""
+    ran = run_policy(tmp_path, source, script_args=())
+    declared = [f"{k}:{m}" for t in files().values() for k, m in METHODS.findall(t) if k in OBJECTS]
+
+    assert ran.code == 0, ran.err
+    assert sorted(m for m in ran.out.split() if ":__" not in m) == sorted(declared)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -105,6 +139,10 @@ def test_every_method_of_a_logger_exists(offered: list[str]) -> None:
         ("kumo.MemoizeOptions", MemoizeOptions),
         ("kumo.audit.SocketOptions", SocketOptions),
         ("kumo.HttpListenerOptions", ListenerOptions),
+        ("kumo.jsonl.TailerOptions", TailerOptions),
+        ("kumo.jsonl.ConsumerOptions", ConsumerOptions),
+        ("kumo.jsonl.SourceOptions", SourceOptions),
+        ("kumo.jsonl.WriterOptions", WriterOptions),
     ],
 )
 def test_every_option_stands_there_with_its_default(name: str, options: type[msgspec.Struct]) -> None:

@@ -72,3 +72,9 @@ def refused(host: Callable[[str], Inside]) -> Callable[..., list[str]]:
         return out
 
     return run
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"

@@ -25,6 +25,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     out = {}
     for prefix in ("kumo.fs.", "kumo."):
         out[f"{prefix}glob"] = Export(_named(_glob, f"{prefix}glob"), raw=True)
+        out[f"{prefix}uncached_glob"] = Export(_named(_uncached_glob, f"{prefix}uncached_glob"), raw=True)
         out[f"{prefix}read_dir"] = Export(_named(_read_dir, f"{prefix}read_dir"), raw=True)
     return out
 
@@ -52,6 +53,11 @@ def _glob(where: str, pattern: object = None, relative_to: object = None, ttl: o
         return [os.path.join(base, f) for f in found]
     prefix = base.rstrip(b"/") + b"/"
     return [f.removeprefix(prefix) for f in found]
+
+
+def _uncached_glob(where: str, pattern: object = None, relative_to: object = None) -> list[bytes]:
+    """The same: here glob keeps no results either."""
+    return _glob(where, pattern, relative_to)
 
 
 def _read_dir(where: str, path: object = None) -> list[bytes]:

@@ -28,7 +28,7 @@ _EXACT = 1 << 53
 
 def exports(host: PolicyHost) -> dict[str, Export]:
     """The functions of this module."""
-    tables = _Tables(host.lua)
+    tables = Tables(host.lua)
     out = {}
     for name in PARSERS:
         for kind in ("parse", "load"):
@@ -39,7 +39,7 @@ def exports(host: PolicyHost) -> dict[str, Export]:
     return out
 
 
-def _reader(tables: _Tables, name: str, call: str, tracked: Tracked | None) -> Callable[..., Any]:
+def _reader(tables: Tables, name: str, call: str, tracked: Tracked | None) -> Callable[..., Any]:
     """The function *call*; one that reads files (*tracked* is given) has them reload the policy when they change."""
     is_file = tracked is not None
 
@@ -74,7 +74,7 @@ def read_file(path: bytes, doing: str) -> bytes:
         raise UsageError(f"{doing} {shown}: {(e.strerror or str(e)).lower()}") from None
 
 
-class _Tables:
+class Tables:
     """Python values -> Lua tables. Only on the thread that is inside Lua."""
 
     def __init__(self, lua: Any) -> None:
