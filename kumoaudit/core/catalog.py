@@ -205,7 +205,7 @@ def _h(name: str, severity: str, about: str) -> EventType:
 
 
 def _a(name: str, about: str) -> EventType:
-    return EventType(name, "host", "admin", "INFO", about=f"{about}: user, uid and pid")
+    return EventType(name, "host", "admin", "INFO", about=f"{about}: user, and uid and pid or address")
 
 
 _HOST = (
@@ -222,9 +222,12 @@ _HOST = (
     _h("clock_jump", "WARNING", "the machine's clock was set by more than a second"),
     _h("event_truncated", "WARNING", "an event over max_event_size was recorded with its longest texts cut"),
     _h("handler_error", "WARNING", "a handler of the policy raised an error"),
+    _h("http_refused", "WARNING", "a message over HTTP that reached no route: no request, too slow, no TLS"),
+    _h("auth_throttled", "WARNING", "a burst of failed logins: who has to wait; at its end how many were refused"),
     _h("handler_stuck", "ALARM", "a handler of the policy did not return"),
     _a("admin_reopen", "somebody let every log go on in a new file"),
     _a("admin_reload", "somebody let caches that belong to the configuration be filled anew"),
+    _a("admin_log_filter", "somebody chose which diagnostic lines are shown"),
     _a("admin_shutdown", "somebody let the host stop"),
 )
 

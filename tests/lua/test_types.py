@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from kumoaudit.access.listener import ListenerOptions
 from kumoaudit.dialects.kumo import AcctLogOptions
 from kumoaudit.dialects.native import HostOptions, LogOptions, SharedOptions
 from kumoaudit.dialects.tarantool import FIELDS
@@ -103,6 +104,7 @@ def test_every_method_of_a_logger_exists(offered: list[str]) -> None:
         ("kumo.audit.HostOptions", HostOptions),
         ("kumo.MemoizeOptions", MemoizeOptions),
         ("kumo.audit.SocketOptions", SocketOptions),
+        ("kumo.HttpListenerOptions", ListenerOptions),
     ],
 )
 def test_every_option_stands_there_with_its_default(name: str, options: type[msgspec.Struct]) -> None:
