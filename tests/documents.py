@@ -2,6 +2,7 @@
 
 A page reads as one session: its `lua file=NAME` blocks are saved and its `console` blocks are typed into one shell, in
 order, in one directory. What the page shows behind a command is compared with what came, ids, times and the like apart.
+Pages listen on `127.0.0.1:8000`; each session has a free port in its place.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import select
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -136,6 +138,16 @@ def without_installing(command: str) -> str:
     return " && ".join(parts)
 
 
+_PAGES_ADDRESS = "127.0.0.1:8000"
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
 class Session:
     """A shell on a terminal of 100 columns, in *directory*, with `kumoaudit` on its path. `close` it."""
 
@@ -146,7 +158,10 @@ class Session:
         wrapper = installed / "kumoaudit"
         wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m kumoaudit "$@"\n')
         wrapper.chmod(0o755)
+        self._port = _free_port()
         shutil.copytree(ROOT / "examples", directory / "examples")
+        for policy in (directory / "examples").rglob("*.lua"):
+            policy.write_text(self.own(policy.read_text()))
         path = os.pathsep.join((str(installed), os.environ.get("PATH", "")))
         env = environment(PATH=path, TERM="dumb", COLUMNS=str(COLUMNS), LINES="40", HOME=str(directory))
         self._master, slave = pty.openpty()
@@ -155,9 +170,14 @@ class Session:
         )
         os.close(slave)
 
+    def own(self, text: str) -> str:
+        """*text* of a page with the session's own port in place of the page's."""
+        return text.replace(_PAGES_ADDRESS, f"127.0.0.1:{self._port}")
+
     def run(self, command: str) -> tuple[int, str]:
         """Type a command; its exit code and everything it printed."""
         assert self._shell.stdin is not None
+        command = self.own(command)
         self._shell.stdin.write(f"{{ {command}\n}} </dev/null; printf '\\036%d\\036' $?\n".encode())
         self._shell.stdin.flush()
         out = b""
@@ -166,7 +186,7 @@ class Session:
             ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"{command!r} has not ended within {COMMAND_TIMEOUT_S:g} s; so far: {out.decode()}"
             out += os.read(self._master, 65536)
-        return int(m[1]), out[: m.start()].decode()
+        return int(m[1]), out[: m.start()].decode().replace(f"127.0.0.1:{self._port}", _PAGES_ADDRESS)
 
     def close(self) -> None:
         """End the shell and what it left running."""

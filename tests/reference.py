@@ -15,8 +15,11 @@ import click
 import msgspec
 from click.testing import CliRunner
 
-from kumoaudit.access.criteria import MachineSet
+from kumoaudit.access.aclmap import Entry, default_acl
+from kumoaudit.access.criteria import Anyone, Authenticated, Criteria, Group, MachineSet
+from kumoaudit.access.identity import TRUSTED
 from kumoaudit.access.listener import ListenerOptions
+from kumoaudit.access.resource import names_for
 from kumoaudit.cli import COMMANDS, cli
 from kumoaudit.core.catalog import EVENT_TYPES, GROUPS, LOG_STATE_TYPES, types_in_group
 from kumoaudit.core.options import parsers_of
@@ -26,6 +29,7 @@ from kumoaudit.dialects.kumo import AcctLogOptions
 from kumoaudit.dialects.native import HostOptions, LogOptions, SharedOptions
 from kumoaudit.runtime.api.socket import SocketOptions
 from kumoaudit.runtime.handlers import EVENTS
+from kumoaudit.sources.http.routes import ROUTES
 from kumoaudit.sources.metrics import METRICS
 from tests.policies import inside
 
@@ -77,6 +81,27 @@ SOCKET_MEANINGS = {
     "mode": "Who may connect, as octal digits of a file mode, in quotes.",
 }
 
+LISTENER_MEANINGS = {
+    "listen": "Address and port; port 0 is any free one, `[::]:8000` every address of the machine.",
+    "hostname": "Name in the certificate that the host makes itself. Default: the machine's name.",
+    "use_tls": "Serve HTTPS, TLS 1.2 or newer.",
+    "tls_certificate": "PEM, with its chain. Default: one for `hostname` that signs itself, made anew at each start.",
+    "tls_private_key": "PEM without a password; may lie in the same text as the certificate.",
+    "request_body_limit": "A longer body, also after it was unpacked, is refused with 413.",
+    "trusted_hosts": "Callers from there are in the group `kumomta:http-listener-trusted-ip`.",
+}
+
+_MEANINGS_OF: dict[type[msgspec.Struct], dict[str, str]] = {
+    SocketOptions: SOCKET_MEANINGS,
+    ListenerOptions: LISTENER_MEANINGS,
+}
+
+
+def meanings_of(options: type[msgspec.Struct]) -> dict[str, str]:
+    """What the options of a struct mean."""
+    return MEANINGS | _MEANINGS_OF.get(options, {})
+
+
 _DURATIONS = ("max_segment_duration", "block_timeout", "handler_timeout")
 
 
@@ -108,16 +133,21 @@ def _default(name: str, value: Any) -> str:
     match value:
         case None:
             return "none"
+        case False if name in ("tls_certificate", "tls_private_key"):
+            return "none"
         case True | False:
             return str(value).lower()
         case Always():
             return "every event"
-        case MachineSet():
-            return f"`{', '.join(value.networks)}`"
-        case (str() as host, int() as port):
-            return f"`'{host}:{port}'`"
         case Free():
             return f"`'{value.percent}%'`"
+        case MachineSet(networks):
+            listed = ", ".join(f"'{n}'" for n in networks)
+            return f"`{{ {listed} }}`"
+        case (str() as address, int() as port):
+            return f"`'{address}:{port}'`"
+        case "":
+            return "none"
         case int() if name == "mode":
             return f"`'{value:04o}'`"
         case int() if name in _DURATIONS:
@@ -131,7 +161,7 @@ def _default(name: str, value: Any) -> str:
 def _options(options: type[msgspec.Struct], only: type[msgspec.Struct] | None = None) -> str:
     """A table of the options of a struct: its own, without those it shares (or only those)."""
     shared = set(SharedOptions.__struct_fields__)
-    meanings = MEANINGS | (SOCKET_MEANINGS if options is SocketOptions else {})
+    meanings = meanings_of(options)
     defaults = {f.name: f.default for f in msgspec.structs.fields(options)}
     out = ["| option | takes | default | meaning |", "|---|---|---|---|"]
     for name, parser in parsers_of(options).items():
@@ -184,9 +214,9 @@ def _handlers_part() -> str:
         "main": "instead of `init`, with `run --script`; gets the arguments behind `--`",
         "validate_config": "by `kumoaudit check`, behind `pre_init` and `init`; and before a reload takes over",
         "shutdown": "when the host stops",
-        "get_acl_definition": "when an access is decided, for each name of the resource until one has an answer",
-        "http_server_validate_auth_basic": "for a user and password over HTTP that are not known from a moment ago",
-        "http_server_validate_auth_bearer": "for a token over HTTP that is not known from a moment ago",
+        "http_server_validate_auth_basic": "to check a name and a password; password is nil without a colon",
+        "http_server_validate_auth_bearer": "to check a token",
+        "get_acl_definition": "for each name of a resource, the most specific first, until a rule decides",
         "audit_event": "for every event but the host's own, before any log sees it",
     }
     out = ["| event | when | arguments | result | handlers |", "|---|---|---|---|---|"]
@@ -203,6 +233,50 @@ def _metrics_part() -> str:
     return "\n".join(out) + "\n"
 
 
+def _who(criteria: Criteria) -> str:
+    match criteria:
+        case Anyone():
+            return "anybody"
+        case Authenticated():
+            return "who is logged in"
+        case Group(name) if name == TRUSTED:
+            return "trusted hosts"
+    raise ValueError(f"the built-in ACL has criteria that the reference has no words for: {criteria}")
+
+
+def _allowed(entries: list[Entry]) -> str:
+    return ", ".join(_who(e.criteria) for e in entries)
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return names_for("127.0.0.1:8000", path).names
+
+
+def _routes_part() -> str:
+    acl = default_acl()
+    out = ["| route | allowed by default | does |", "|---|---|---|"]
+    for path, methods in ROUTES.items():
+        for method, route in methods.items():
+            # The rules of the first name that has some: they are used alone.
+            on = [[e for e in acl.entries if e.resource == n and method in e.privileges] for n in _names(path)]
+            about = re.fullmatch(r"`[^`]+`( `[^`]+`)?: (.+)", " ".join((route.__doc__ or "").split()))
+            assert about, f"{path}: the docstring of its route does not say what it does"
+            does = f"takes {about[1].strip()}: {about[2]}" if about[1] else about[2]
+            out.append(f"| `{method} {path}` | {_allowed(next(filter(None, on)))} | {does} |")
+    return "\n".join(out) + "\n"
+
+
+def _default_acl_part() -> str:
+    grouped: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
+    for e in default_acl().entries:
+        grouped.setdefault((e.resource, e.privileges), []).append(e)
+    out = ["| resource | privileges | allowed |", "|---|---|---|"]
+    for (resource, privileges), entries in grouped.items():
+        assert all(e.allow for e in entries)
+        out.append(f"| `{resource}` | {', '.join(privileges)} | {_allowed(entries)} |")
+    return "\n".join(out) + "\n"
+
+
 TYPES = ROOT / "lua" / "types"
 
 # One part per file: what stands in a table of the reference is what editors show.
@@ -215,7 +289,7 @@ _FIELD = re.compile(r"^---@field (?P<name>\w+)(?P<maybe>\??) (?P<rest>.*)$", re.
 _RESULT = re.compile(r"^---@return (?P<type>\S+)", re.MULTILINE)
 
 # Classes whose fields are options of a log or of the host: options.md has them with types and defaults.
-_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions", "SocketOptions", "ListenerOptions")
+_IN_OPTIONS = ("LogOptions", "HostOptions", "SharedLogOptions", "SocketOptions", "HttpListenerOptions")
 
 
 def _cell(text: str) -> str:
@@ -289,14 +363,16 @@ PARTS: dict[str, Callable[[], str]] = {
     "shared-options": lambda: _options(SharedOptions, SharedOptions),
     "acct-options": lambda: _options(AcctLogOptions),
     "socket-options": lambda: _options(SocketOptions),
-    "host-options": lambda: _options(HostOptions),
     "listener-options": lambda: _options(ListenerOptions),
+    "host-options": lambda: _options(HostOptions),
     "tarantool-events": _tarantool_part,
     "host-events": _host_part,
     "kumo-events": _kumo_part,
     "groups": _groups_part,
     "metrics": _metrics_part,
     "handlers": _handlers_part,
+    "routes": _routes_part,
+    "default-acl": _default_acl_part,
     "lua-audit": _lua_part("audit"),
     "lua-logs": _lua_part("kumo_logs"),
     "lua-access": _lua_part("kumo_access"),

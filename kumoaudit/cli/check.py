@@ -27,6 +27,7 @@ def command(policy: str, data_dir: str | None) -> int:
 
     Opens, creates and deletes nothing.
     """
+    from kumoaudit.access.hints import warnings
     from kumoaudit.core.clock import SystemClock
     from kumoaudit.pipeline.build import Pipeline
     from kumoaudit.runtime.host import PolicyHost
@@ -63,6 +64,9 @@ def command(policy: str, data_dir: str | None) -> int:
         if reason := host.events.why_in_python(spec):
             what = f"log {spec.name!r} takes events of the policy through Python, about 20 times slower"
             say(f"notice: {spec.at}: {what}: {reason}")
+    for acl_map in host.acl_maps.values():
+        for warning in warnings(acl_map):
+            say(f"warning: {warning}")
     for problem in problems:
         say(str(problem))
     if host.validation_has_failed:

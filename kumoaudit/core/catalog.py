@@ -205,7 +205,7 @@ def _h(name: str, severity: str, about: str) -> EventType:
 
 
 def _a(name: str, about: str) -> EventType:
-    return EventType(name, "host", "admin", "INFO", about=f"{about}: user, uid and pid")
+    return EventType(name, "host", "admin", "INFO", about=f"{about}: user, and uid and pid or address")
 
 
 _HOST = (
@@ -227,6 +227,7 @@ _HOST = (
     _h("handler_stuck", "ALARM", "a handler of the policy did not return"),
     _a("admin_reopen", "somebody let every log go on in a new file"),
     _a("admin_reload", "somebody let caches that belong to the configuration be filled anew"),
+    _a("admin_log_filter", "somebody chose which diagnostic lines are shown"),
     _a("admin_shutdown", "somebody let the host stop"),
 )
 

@@ -76,6 +76,10 @@ LUA_MODULES = (
 )
 
 
+# What a PolicyHost lets go of with its runtime.
+_OF_LUA = ("lua", "python", "boot", "works", "_put", "_export", "_install", "_run_file", "_call", "_step", "_limit")
+
+
 class Export(NamedTuple):
     """A function for the policy. It gets the place of the call (`policy.lua:12`) and the arguments; with `raw` these
     are bytes, numbers, booleans and None as they are, else plain Python data. Raises KumoauditError or ValueError."""
@@ -549,19 +553,7 @@ class PolicyHost(Shared):
         self.on_epoch.clear()
         self.builtin_caches.clear()
         self.works.close()
-        for name in (
-            "lua",
-            "python",
-            "boot",
-            "works",
-            "_put",
-            "_export",
-            "_install",
-            "_run_file",
-            "_call",
-            "_step",
-            "_limit",
-        ):
+        for name in _OF_LUA:
             delattr(self, name)
 
     def report_handler_error(self, event: str, error: PolicyError) -> None:

@@ -10,6 +10,9 @@
 ---| 'main'             # `run --script`: gets the arguments
 ---| 'validate_config'  # `check`, and before a reload; several handlers may register
 ---| 'shutdown'         # the host stops; several handlers may register
+---| 'get_acl_definition' # an access control list for a resource, or nil; several handlers may register
+---| 'http_server_validate_auth_basic'  # gets user and password: true, false or who it is
+---| 'http_server_validate_auth_bearer' # gets a token: true, false or who it is
 ---| 'audit_event'      # sees every event before it is recorded; `return false` drops it
 
 --- True while `kumoaudit check` runs the policy.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,3 +196,36 @@ def test_who_comes_to_free_the_disk_is_let_in(small: Path, tmp_path: Path) -> No
         h.wait()
     types = [orjson.loads(line)["type"] for line in Contents(h.data / "log").lines]
     assert types.count("admin_reopen") == types.count("admin_shutdown") == 1
+
+
+DOOR = """
+kumo.on('http_server_validate_auth_basic', function(user, password) return password == 'wonderland' end)
+kumo.on('init', function()
+  kumo.aaa.configure_acct_log { log_dir = 'LOG', durability = 'power', block_timeout = '200ms' }
+  kumo.start_http_listener { listen = '127.0.0.1:0' }
+end)
+"""
+
+
+def test_who_cannot_be_recorded_is_not_let_in(small: Path, tmp_path: Path) -> None:
+    """One rule for logins and decisions; KumoMTA lets the first pass and stops the second."""
+    with host(tmp_path / "host", DOOR.replace("LOG", str(small / "acct"))) as process:
+        process.wait_for("ready: ")
+        (url,) = re.findall(r"http://[\d.:]+", process.said)
+
+        def status(login: str) -> int:
+            headers = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login else {}
+            try:
+                request = urllib.request.Request(f"{url}/api/check-liveness/v1", headers=headers)
+                with urllib.request.urlopen(request, timeout=30) as reply:
+                    return int(reply.status)
+            except urllib.error.HTTPError as e:
+                return e.code
+
+        assert [status("alice:wonderland"), status("")] == [200, 200]
+        filler = fill(small)
+        # Until the room that the log had set aside is used up.
+        eventually(lambda: status("") == 503, "the log is full")
+        assert [status("alice:wonderland"), status("alice:guess"), status("")] == [503, 503, 503]
+        filler.unlink()
+        eventually(lambda: status("alice:wonderland") == 200, "the host lets callers in again")

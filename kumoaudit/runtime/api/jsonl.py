@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import zoneinfo
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,11 +15,13 @@ import msgspec
 import orjson
 
 from kumoaudit.core import options as o
+from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import ConfigError, KumoauditError, Problem, StorageFault, UsageError
 from kumoaudit.core.units import NS
 from kumoaudit.runtime.convert import text, unpack
 from kumoaudit.runtime.host import Export
 from kumoaudit.runtime.works import place
+from kumoaudit.segments.disk import is_directory
 from kumoaudit.segments.line_files import FileSpec, LineFiles
 from kumoaudit.segments.lines import MAX_LINE
 from kumoaudit.segments.naming import HIDDEN, NAME_RULE
@@ -150,16 +151,17 @@ def exports(host: PolicyHost) -> dict[str, Export]:
         """Records with their positions and the seconds that were waited, or None when it is over. Waits *wait_s* at
         most for the first record; negative: without limit."""
         tail = host.objects.get(number, Tail)
-        began = time.monotonic()
+        now = host.pipeline.clock.monotonic_ns
+        began = now()
         while not (tail.closed.is_set() or host.stopping.is_set()):
             with tail.busy:
                 found = tail.tailer.read(int(most))
-            waited = time.monotonic() - began
+            waited = (now() - began) / 1e9
             if found or 0 <= wait_s <= waited:
                 positions, records = [p for p, _ in found], [r for _, r in found]
                 return records, [p.file for p in positions], [p.line for p in positions], waited
-            until = time.monotonic() + min(tail.poll_s, wait_s - waited if wait_s >= 0 else tail.poll_s)
-            while (left := until - time.monotonic()) > 0 and not tail.closed.is_set():
+            pause = Deadline(host.pipeline.clock, min(tail.poll_s, wait_s - waited if wait_s >= 0 else tail.poll_s))
+            while (left := pause.left_s()) and not tail.closed.is_set():
                 if host.stopping.wait(min(left, _STOP_LOOK_S)):
                     break
         return None
@@ -269,7 +271,7 @@ def _multi(given: Any, where: str) -> tuple[SourceOptions, list[ConsumerOptions]
 def _taken(host: PolicyHost, directory: str) -> str:
     """Why a writer may not have this directory, or ""."""
     real = os.path.realpath(directory)
-    if os.path.isdir(os.path.join(real, HIDDEN)):
+    if is_directory(host.pipeline.disk, os.path.join(real, HIDDEN)):
         return "it belongs to a log of kumoaudit"
     data = os.path.realpath(host.pipeline.data_dir)
     if real == data or real.startswith(data + os.sep):

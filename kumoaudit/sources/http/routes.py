@@ -52,7 +52,7 @@ async def metrics(context: Context, _: Asked) -> Response:
 
 
 async def metrics_json(context: Context, _: Asked) -> Response:
-    """`GET /metrics.json`."""
+    """`GET /metrics.json`: the same figures as JSON."""
     from kumoaudit.sources.metrics import metrics_json as encode
 
     return reply.raw(200, encode(context.services.snapshot()), reply.JSON)
