@@ -11,7 +11,19 @@ from importlib import metadata
 import lupa.luajit21 as lupa
 import zstandard
 
-PACKAGES = ("kumoaudit", "lupa", "zstandard", "orjson", "msgspec", "structlog", "picologging")
+PACKAGES = (
+    "kumoaudit",
+    "lupa",
+    "zstandard",
+    "orjson",
+    "msgspec",
+    "structlog",
+    "picologging",
+    "aiohttp",
+    "uvicorn",
+    "h11",
+    "uvloop",
+)
 
 
 def describe(directory: str) -> dict[str, str]:

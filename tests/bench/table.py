@@ -30,7 +30,10 @@ def ratios(rows: Iterable[Row], rounds: Rounds) -> list[str]:
         met = ""
         if row.goal:
             median, (sign, bound) = statistics.median(quotients), row.goal
-            met = "yes" if (median <= bound if sign == "<=" else median >= bound) else "**no**"
+            is_met = median <= bound if sign == "<=" else median >= bound
+            met = "yes" if is_met else f"**no**, by {abs(median / bound - 1):.0%}"
+            if not is_met and row.why:
+                met += f": {row.why}"
         shown_theirs = f"{_figure(row.against_key, theirs)}{_which(row, other)}" if row.against else ""
         ratio = f"{_spread(quotients)}{_unit(row)}"
         out.append(_line(row.what, _figure(row.key, ours), shown_theirs, ratio, goal, met))
@@ -98,6 +101,8 @@ def _values(rounds: Rounds, name: str, key: str) -> tuple[list[float], str]:
 def _spread(values: Sequence[float], form: str = "{:.2f}") -> str:
     if len(values) > 1 and max(values) < 0.2 and form == "{:.2f}":
         form = "{:.3f}"
+    elif min(values) >= 1000 and form == "{:.2f}":
+        form = "{:,.0f}"
     median = form.format(statistics.median(values))
     return f"{median} ({form.format(min(values))} - {form.format(max(values))})"
 

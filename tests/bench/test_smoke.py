@@ -45,5 +45,7 @@ def test_the_table_shows_median_range_and_whether_the_goal_is_met() -> None:
     (line,) = table.ratios([row], rounds)[2:]
     assert "2.60 (2.00 - 3.00)" in line
     assert line.endswith("| >= 1.3 | yes |")
+    (line,) = table.ratios([row._replace(goal=(">=", 5.2), why="it is slow")], rounds)[2:]
+    assert line.endswith("| >= 5.2 | **no**, by 50%: it is slow |")
     (line,) = table.ratios([row], {**rounds, row.against[0]: [{"skipped": "not here"}]})[2:]
     assert "skipped: not here" in line

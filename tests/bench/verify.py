@@ -80,6 +80,29 @@ def check_lines(paths: list[Path], events: int, workload: Workload, pools: Path,
     return total
 
 
+class _Sent(msgspec.Struct):
+    uuid: str
+    description: str
+
+
+def check_sent(paths: list[Path], sent: bytes) -> int:
+    """Check that *paths* hold each of the lines that were *sent*, once, in any order; returns the uncompressed bytes."""
+    left = {line.uuid: line.description for line in msgspec.json.Decoder(_Sent).decode_lines(sent)}
+    events, number, total = len(left), 0, 0
+    for path in paths:
+        whole = b"".join(raw_chunks(path))
+        total += len(whole)
+        for line in msgspec.json.Decoder(Line).decode_lines(whole):
+            if line.kind != "custom":
+                continue
+            number += 1
+            if left.pop(line.id, None) != line.description:
+                raise BadOutput(f"not what was sent, or not once: {line}")
+    if left:
+        raise BadOutput(f"{number} events of {events} were written")
+    return total
+
+
 def _check(line: Line, number: int, workload: Workload, texts: dict[str, list[str]]) -> None:
     k = number & (len(texts["description"]) - 1)
     description = workload.description or texts["description"][k]

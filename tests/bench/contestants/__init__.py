@@ -35,9 +35,9 @@ class Contestant(NamedTuple):
 
 def contestants() -> dict[str, Contestant]:
     """All of them by name, in the order of a round. Imported late: they import this module."""
-    from tests.bench.contestants import compressors, ingest, latency, loggers, lua_host, naive, python_born
+    from tests.bench.contestants import compressors, http, ingest, latency, loggers, lua_host, naive, python_born
 
     found: dict[str, Contestant] = {}
-    for module in (compressors, lua_host, naive, loggers, python_born, ingest, latency):
+    for module in (compressors, lua_host, naive, loggers, python_born, ingest, http, latency):
         found |= module.CONTESTANTS
     return found

@@ -55,7 +55,7 @@ print(sum(json.loads(line).get('accepted', 0) for line in b''.join(answers).spli
 """
 
 
-def _lines(run: Run) -> bytes:
+def ten_fields(run: Run) -> bytes:
     """The ten fields of Tarantool's record, one object a line."""
     texts = corpus.read(run.corpus / "plain")
     begin, mask = time.time_ns(), len(texts) - 1
@@ -82,7 +82,7 @@ def _lines(run: Run) -> bytes:
 def over_socket(run: Run) -> dict[str, Any]:
     """One client that sends as fast as it can; done when every answer has come and the log is closed."""
     data = run.directory / "lines"
-    data.write_bytes(_lines(run))
+    data.write_bytes(ten_fields(run))
     logs = pipeline(run.directory / "data")
     listener = SocketListener(
         str(run.directory / "s"), 0o600, Ingest(logs.emit_many, SystemClock(), lambda: "bench"), SystemClock(), print
@@ -109,7 +109,7 @@ def over_socket(run: Run) -> dict[str, Any]:
 
 def into_ring(run: Run) -> dict[str, Any]:
     """`Ingest.take` of ready batches and its answer, without socket and compression: what the receiving thread does."""
-    data = _lines(run)
+    data = ten_fields(run)
     batches, at = [], 0
     while at < len(data):
         end = data.rfind(b"\n", at, at + _CHUNK) + 1
