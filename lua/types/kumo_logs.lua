@@ -57,6 +57,7 @@ function kumo.audit.configure_host(options) end
 ---@field path string of the Unix socket; made at the start, removed at the end
 ---@field mode? string who may connect, as octal digits of a file mode; default `0660`
 
---- Take records of applications over a Unix socket: JSON lines, see [records that applications send](ingest.md). Only in `init`; once for each path.
+--- Take records of applications over a Unix socket: JSON lines, see [records that applications send](ingest.md).
+--- Only in `init`; once for each path.
 ---@param options kumo.audit.SocketOptions
 function kumo.audit.start_socket_listener(options) end
