@@ -54,6 +54,9 @@ def contestants(titles: Mapping[str, tuple[str, str]], rounds: Rounds) -> list[s
             out.append(_line(title, problem, "", "", "", "", note))
             continue
         rate, _ = _values(rounds, name, "rate")
+        shares, _ = _values(rounds, name, "core_share")
+        if shares:
+            note = f"{note}; it had {statistics.median(shares):.0%} of its core"
         first = rounds[name][0]
         events = first["events"]
         size = f"{first['bytes'] / events:.0f}" if "bytes" in first else ""

@@ -49,3 +49,10 @@ def test_the_table_shows_median_range_and_whether_the_goal_is_met() -> None:
     assert line.endswith("| >= 5.2 | **no**, by 50%: it is slow |")
     (line,) = table.ratios([row], {**rounds, row.against[0]: [{"skipped": "not here"}]})[2:]
     assert "skipped: not here" in line
+
+
+def test_a_server_says_which_share_of_its_core_it_had() -> None:
+    """Without its whole core its requests a second mean little."""
+    figures = {"events": 10, "cpu_ns": 50_000.0, "rate": 9_000.0, "core_share": 0.45}
+    (line,) = table.contestants({"x": ("a server", "one core")}, {"x": [figures]})[2:]
+    assert line.endswith("| one core; it had 45% of its core |")
