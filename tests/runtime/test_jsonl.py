@@ -15,9 +15,16 @@ from typing import Any
 import pytest
 import zstandard
 
+from kumoaudit.core.clock import SystemClock
 from kumoaudit.runtime.api.jsonl import Tail
 from tests.policies import Inside, run_policy
 from tests.runtime.segment_files import NAMES, done, lines, take, text_of
+
+
+@pytest.fixture
+def clock() -> SystemClock:
+    """Tailers wait for real time here: files grow on other threads."""
+    return SystemClock()
 
 
 def test_batches_go_over_the_borders_of_files_in_the_order_of_their_names(lua: Callable[..., Any], logs: Path) -> None:
