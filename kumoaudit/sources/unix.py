@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import struct
 import threading
@@ -14,6 +15,7 @@ import msgspec
 from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import RecordRefused
 from kumoaudit.core.protocols import Clock
+from kumoaudit.sources.batch import Content, Parted
 from kumoaudit.sources.ingest import BadBatch, Ingest, PeerInfo, failed
 from kumoaudit.sources.socketfile import SocketFile
 
@@ -184,7 +186,7 @@ class _Connection:
             is_whole = is_over or (has_lines and (not chunk or size >= _BATCH_BYTES))
             if is_whole or (has_lines and _ends_batch(waiting)):
                 data = b"".join(waiting)
-                end = len(data) if is_over else data.rfind(b"\n") + 1 if is_whole else _last_end(data)
+                end = len(data) if is_over else data.rfind(b"\n") + 1
                 self._take(data[:end])
                 rest = data[end:]
                 waiting, size, has_lines = [rest], len(rest), b"\n" in rest
@@ -196,17 +198,20 @@ class _Connection:
 
     def _take(self, data: bytes) -> None:
         """The batches of *data*: parted by empty lines."""
-        at = 0
-        while at < len(data):
-            end, after = _batch_end(data, at)
-            batch = data[at:end] if at or end < len(data) else data
-            if batch and not batch.isspace():
-                self._record(batch)
-            at = after
-
-    def _record(self, batch: bytes) -> None:
+        if data.endswith((b"\n\n", b"\r\n")):
+            data = data.rstrip(b"\r\n")
+        if not data or data.isspace():
+            return
         try:
-            answer = self._ingest.take(batch, "lines", self._who).json()
+            self._record(data, "stream")
+        except Parted:
+            for batch in _EMPTY_LINES.split(data):
+                if batch and not batch.isspace():
+                    self._record(batch, "lines")
+
+    def _record(self, batch: bytes, content: Content) -> None:
+        try:
+            answer = self._ingest.take(batch, content, self._who).json()
         except (BadBatch, RecordRefused) as e:
             answer = _encode(failed(e))
         self._peer.settimeout(_PATIENCE_S)
@@ -224,22 +229,14 @@ class _Connection:
                 return
 
 
+# A line that is empty ends a batch; several of them end one.
+_EMPTY_LINES = re.compile(rb"(?:\r?\n){2,}")
+
+
 def _ends_batch(parts: list[bytes]) -> bool:
-    """Whether an empty line has arrived."""
+    """Whether what has arrived ends with an empty line. One further in is found when the batch is taken: no later than
+    a pause of the client."""
     last = parts[-1]
-    if b"\n\n" in last or b"\n\r\n" in last:
-        return True
-    # Over the border of two reads.
-    border = (parts[-2] if len(parts) > 1 else b"")[-2:] + last[:2]
-    return b"\n\n" in border or b"\n\r\n" in border
-
-
-def _last_end(data: bytes) -> int:
-    """Behind the last empty line; what follows it may not be all of its batch yet."""
-    return max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
-
-
-def _batch_end(data: bytes, at: int) -> tuple[int, int]:
-    """Where the batch that begins at *at* ends, and where the next begins."""
-    found = [(i + 1, i + len(mark)) for mark in (b"\n\n", b"\n\r\n") if (i := data.find(mark, at)) >= 0]
-    return min(found, default=(len(data), len(data)))
+    if len(last) < 3 and len(parts) > 1:
+        last = parts[-2][-3:] + last
+    return last.endswith((b"\n\n", b"\n\r\n"))
