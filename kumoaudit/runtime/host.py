@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -21,60 +20,19 @@ import lupa.luajit21 as lupa
 
 from kumoaudit.access.aclmap import AclMap
 from kumoaudit.core.clock import Deadline
-from kumoaudit.core.errors import ConfigError, KumoauditError, PolicyError, Problem, UsageError
-from kumoaudit.core.spec import RouteSpec
+from kumoaudit.core.errors import KumoauditError, PolicyError, UsageError
 from kumoaudit.pipeline.build import Pipeline
 from kumoaudit.runtime import convert
+from kumoaudit.runtime.configuring import Configuring
 from kumoaudit.runtime.gate import Gate
 from kumoaudit.runtime.handlers import Handlers
 from kumoaudit.runtime.literals import mark_known_fields
 from kumoaudit.runtime.messages import Sources, policy_error, syntax_error
+from kumoaudit.runtime.modules import API_MODULES, LUA_MODULES
 from kumoaudit.runtime.objects import Objects
-from kumoaudit.runtime.refusals import Refusals
-from kumoaudit.runtime.shared import HostState, Shared
+from kumoaudit.runtime.shared import HostState
+from kumoaudit.runtime.tasks import Tasks
 from kumoaudit.runtime.tracked import Tracked, digest_of
-from kumoaudit.segments.place import place_problem
-
-API_MODULES = (
-    "core",
-    "aaa",
-    "audit",
-    "kumo_time",
-    "serde",
-    "files",
-    "open_files",
-    "digest",
-    "memoize",
-    "diagnostics",
-    "epoch",
-    "listeners",
-    "socket",
-    "secrets",
-    "cidr",
-    "sqlite",
-    "jsonl",
-    "strings",
-    "regex",
-    "uuids",
-)
-LUA_MODULES = (
-    "core",
-    "aaa",
-    "listeners",
-    "time",
-    "serde",
-    "secrets",
-    "digest",
-    "memoize",
-    "introspect",
-    "cidr",
-    "files",
-    "sqlite",
-    "jsonl",
-    "regex",
-    "uuids",
-)
-
 
 # What a PolicyHost lets go of with its runtime.
 _OF_LUA = ("lua", "python", "boot", "works", "_put", "_export", "_install", "_run_file", "_call", "_step", "_limit")
@@ -88,15 +46,7 @@ class Export(NamedTuple):
     raw: bool = False
 
 
-class ExitRequested(Exception):
-    """The policy called os.exit; `code` is what it asked for."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class PolicyHost(Shared):
+class PolicyHost(Tasks, Configuring):
     """One policy and its runtime. When a reload has replaced it, its calls go to the policy in force."""
 
     def __init__(
@@ -120,7 +70,6 @@ class PolicyHost(Shared):
         self.is_candidate = successor_of is not None
         """Not yet in force: tasks wait until it is."""
         self._deadline: Deadline | None = None
-        self._waiting_tasks: list[tuple[str, list[Any], str]] = []
         self._followed = self.shared.generation
         self.on_epoch: list[Callable[[], None]] = []
         """As `shared.on_epoch`, for caches that end with this runtime."""
@@ -130,8 +79,8 @@ class PolicyHost(Shared):
         self.gate = Gate(pipeline.clock)
         self.handlers = Handlers()
         self.sources = Sources()
-        self.phase = ""
-        """The event that is being handled while the policy may still configure: `pre_init` or `init`, else ""."""
+        self._begin_tasks()
+        self._begin_configuring(self.sources, self.handlers)
         self.validation_has_failed = False
         self.files: dict[str, bytes] = {}
         """Contents of the policy and of every module it loaded, by path."""
@@ -139,9 +88,6 @@ class PolicyHost(Shared):
         """Patterns of files to watch that this policy set; None leaves those that are in force."""
         self.tracked = Tracked(self.shared.watch_changed)
         """Further files that it was made from: a change of one reloads the policy."""
-        self.validated: list[RouteSpec] = []
-        """The logs that would have been opened, but for a validation or an earlier problem."""
-        self.refusals = Refusals(self.sources, self.handlers)
         self.builtin_caches: dict[str, Callable[[int], None]] = {}
         """Caches of the host itself that kumo.set_lruttl_cache_capacity may resize: name -> setter."""
         self.objects = Objects()
@@ -151,13 +97,11 @@ class PolicyHost(Shared):
         self.progress = 0
         """Calls that Lua has made to Python; with the rings' positions this tells work from a loop."""
         self._calls_out = 0
-        self._task_events: dict[int, str] = {}
-        self._tasks_lock = threading.Lock()
         self._pending_syntax: dict[str, PolicyError] = {}
         self._faults: dict[str, int] = {}
         """Texts of errors of the environment that went into Lua -> exit code, should they come out uncaught."""
         self.counters = (ctypes.c_uint64 * 8)()
-        pipeline.born_in_lua = lambda: (int(self.counters[0]), int(self.counters[1]))
+        pipeline.born_in_lua = lambda: (self.shared.recorded(), self.shared.filtered())
         self.lua = lupa.LuaRuntime(
             encoding=None,
             unpack_returned_tuples=True,
@@ -265,11 +209,6 @@ class PolicyHost(Shared):
     def waits_outside_lua(self) -> bool:
         """Whether the thread that is inside Lua is in a call to Python (which has limits of its own)."""
         return self._calls_out > 0
-
-    def is_task(self, event: str) -> bool:
-        """Whether *event* runs as a task (kumo.spawn_task) just now."""
-        with self._tasks_lock:
-            return event in self._task_events.values()
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """*function* as Lua may call it: answers (True, results...) or (False, text); no exception ever crosses."""
@@ -465,39 +404,6 @@ class PolicyHost(Shared):
         handler = self.handlers.describe(event) if event else ""
         raise policy_error(self.sources, text, place, traceback, handler, self._faults.pop(text, UsageError.exit_code))
 
-    # -- tasks --------------------------------------------------------------------------------------------------
-
-    def spawn(self, event: str, args: list[Any], at: str) -> None:
-        """Run the handler of *event* beside everything else (kumo.spawn_task); its error is reported and recorded."""
-        if self.is_candidate:
-            self._waiting_tasks.append((event, args, at))
-            return
-        if self.now is not self and self.has(event):
-            self.now.spawn(event, args, at)
-            return
-        # A task may record at once: the first log opens here, where this thread is inside Lua and may change its path.
-        self.pipeline.start()
-        self.shared.enter(self)
-        thread = threading.Thread(target=self._task, args=(event, args, at), name=f"task-{event}", daemon=True)
-        with self._tasks_lock:
-            self._task_events[id(thread)] = event
-        thread.start()
-
-    def _task(self, event: str, args: list[Any], at: str) -> None:
-        try:
-            self._run(event, args)
-        except PolicyError as e:
-            if not self.stopping.is_set():
-                self.report_handler_error(event, e)
-        finally:
-            with self._tasks_lock:
-                self._task_events.pop(id(threading.current_thread()), None)
-            self.shared.leave(self)
-
-    def running_tasks(self) -> int:
-        """Tasks that have not ended, also those of policies that have been replaced."""
-        return sum(len(h._task_events) for h in self.shared.live())
-
     # -- reloading ----------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
@@ -555,65 +461,6 @@ class PolicyHost(Shared):
         self.works.close()
         for name in _OF_LUA:
             delattr(self, name)
-
-    def report_handler_error(self, event: str, error: PolicyError) -> None:
-        """Say and record that a handler failed."""
-        self.say(str(error))
-        self.pipeline.host("handler_error", error.message, {"handler": event, "message": error.message})
-
-    def once(self, section: str, call: str, at: str) -> None:
-        """Refuse what is configured a second time, before it has any effect. Raises UsageError with the first place."""
-        if section in self.configured:
-            raise UsageError(
-                f"{at}: {call} was called already at {self.configured[section]}\n"
-                "  a log is configured once; nothing was changed by this call"
-            )
-
-    def open_log(self, spec: RouteSpec, call: str) -> None:
-        """Open a configured log; in validation only look whether it would open. Raises ConfigError, StorageFault."""
-        # After a problem the host will not start: nothing more is opened for it.
-        if not self.validating and not self.refusals.found:
-            self.pipeline.open_log(spec)
-            return
-        self.pipeline.check(spec, self.validated)
-        if problem := place_problem(self.pipeline.disk, spec.path):
-            raise ConfigError([Problem(f"{spec.at}: {call}", *problem)])
-        self.validated.append(spec)
-
-    def listen(self, kind: str, options: Any, at: str, call: str) -> None:
-        """Add a listener to `listeners`; in validation nothing is made. Raises UsageError outside `init`."""
-        if self.phase != "init" or threading.get_ident() != self._config_thread:
-            raise UsageError(
-                f"{at}: {call} may be called only in the handler of 'init'\n"
-                f"  write: kumo.on('init', function() {call} {{ ... }} end)"
-            )
-        if self.validating:
-            if check := self.factories.get(kind):
-                check(options)
-            return
-        if kind not in self.factories:
-            raise UsageError(f"{at}: {call}: this host serves nothing\n  run the policy with `kumoaudit run`")
-        self.listeners.append(self.factories[kind](options))
-
-    def allowed_in_init(self, call: str, at: str) -> None:
-        """Refuse a configuration outside `pre_init` and `init`. Raises UsageError."""
-        if self.phase not in ("pre_init", "init") or threading.get_ident() != self._config_thread:
-            raise UsageError(
-                f"{at}: {call} may be called only in the handler of 'pre_init' or 'init'\n"
-                f"  write: kumo.on('init', function() {call} {{ ... }} end)"
-            )
-
-    _config_thread = 0
-
-    @contextmanager
-    def configuring(self, event: str) -> Iterator[None]:
-        """While this lasts, the policy may configure. Raises ConfigError at the end, with all that was refused."""
-        self.phase, self._config_thread = event, threading.get_ident()
-        try:
-            with self.refusals.told(event):
-                yield
-        finally:
-            self.phase = ""
 
 
 def lua_directory() -> Path:
