@@ -62,6 +62,11 @@ class Connection(RequestHandler):
             super().connection_lost(exc)
 
     @property
+    def address(self) -> str:
+        """The address of the other end."""
+        return self._address
+
+    @property
     def is_lost(self) -> bool:
         """Whether it ended already."""
         return self._is_lost

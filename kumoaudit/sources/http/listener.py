@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 from aiohttp.web import BaseRequest, Response
 
@@ -14,9 +14,9 @@ from kumoaudit.access.identity import TRUSTED
 from kumoaudit.access.listener import ListenerOptions
 from kumoaudit.core.errors import EnvironmentFault
 from kumoaudit.core.event import AuthInfo
-from kumoaudit.sources.http.connection import ConnectionServer, Handshake
+from kumoaudit.sources.http.connection import Connection, ConnectionServer, Handshake
 from kumoaudit.sources.http.guard import LATER, Asked, Guard
-from kumoaudit.sources.http.limits import DEFAULT, Limits, group_of, peer_of
+from kumoaudit.sources.http.limits import DEFAULT, Limits, group_of
 from kumoaudit.sources.http.loop import LoopThread
 from kumoaudit.sources.http.reply import NotRecorded, Refused
 from kumoaudit.sources.http.routes import ROUTES, Context
@@ -187,7 +187,7 @@ class HttpListener:
         """One request from its head to its reply."""
         guard, context = self._guard, self._context
         assert context is not None
-        peer = peer_of(request.transport) if request.transport is not None else ""
+        peer = cast(Connection, request.protocol).address
         asked = Asked(request, self._info(peer), self._services.clock.now_ns())
         shown = ""
         try:
