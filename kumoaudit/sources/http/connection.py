@@ -124,7 +124,7 @@ class Connection(RequestHandler):
         audit_id = self._listener.refused(self._address, status, without_data(message or "") or type(exc).__name__)
         response = reply.text(status, "malformed request" if status == 400 else "try again later")
         if audit_id:
-            response.headers["X-Audit-Id"] = audit_id
+            response.name_record(audit_id)
         response.force_close()
         return response
 

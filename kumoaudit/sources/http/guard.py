@@ -8,7 +8,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest
 
 from kumoaudit.access.acl import Decision
 from kumoaudit.access.identity import joined, text_of
@@ -19,7 +19,7 @@ from kumoaudit.core.errors import KumoauditError, RecordRefused
 from kumoaudit.core.event import AuthInfo, Event, Identity
 from kumoaudit.core.ids import ulid
 from kumoaudit.sources.http import reply
-from kumoaudit.sources.http.reply import RETRY_S, NotRecorded, Refused
+from kumoaudit.sources.http.reply import RETRY_S, NotRecorded, Refused, Reply
 from kumoaudit.sources.http.throttle import Burst, Throttle
 from kumoaudit.sources.services import Services
 
@@ -331,7 +331,7 @@ class Guard:
         if not self._recorded(asked, event):
             await self._record_later(event)
 
-    def answer(self, asked: Asked, refused: Refused) -> Response:
+    def answer(self, asked: Asked, refused: Refused) -> Reply:
         """The reply of a refusal."""
         return reply.text(refused.status, str(refused), refused.headers)
 
