@@ -53,6 +53,10 @@ def http_url_resource(local_addr: str, url: str, *, normalise: bool = False) -> 
 
 def path_of(url: str) -> str:
     """The path of a URL as it came; `*` (of OPTIONS) stays `*`, `https://h` has the path `/`. ValueError if none."""
+    return _cached_path(url) if len(url) <= _CACHED_PATH else _path_of(url)
+
+
+def _path_of(url: str) -> str:
     if not url:
         raise ValueError("the URL is empty\nwrite a path such as /api/admin or a whole URL")
     shown = url if len(url) <= 60 else url[:57] + "..."
@@ -150,3 +154,4 @@ def _names_for(local_addr: str, raw_path: str, normalise: bool) -> Resource:
 
 
 _cached = lru_cache(maxsize=1024)(_names_for)
+_cached_path = lru_cache(maxsize=1024)(_path_of)

@@ -113,6 +113,21 @@ def matches(predicate: Predicate, event: Event, seq: int = 0) -> bool:
     return compile_test(predicate)(event, seq)
 
 
+def fields_of(predicate: Predicate) -> frozenset[str]:
+    """The fields that a predicate looks at, as they are written in it; "*" for any text."""
+    match predicate:
+        case Always():
+            return frozenset()
+        case Not(term):
+            return fields_of(term)
+        case AllOf(terms) | AnyOf(terms):
+            return frozenset().union(*map(fields_of, terms))
+        case AnyText():
+            return frozenset("*")
+        case _:
+            return frozenset({predicate.field})
+
+
 @lru_cache(maxsize=512)
 def compile_test(predicate: Predicate) -> Test:
     """The predicate as one Python function of (event, seq); decided once, not per event."""

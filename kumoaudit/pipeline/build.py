@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from kumoaudit.core.clock import Deadline
 from kumoaudit.core.errors import ConfigError, EnvironmentFault, Problem, StorageFault
-from kumoaudit.core.predicate import AnyOf, Predicate
+from kumoaudit.core.predicate import AnyOf, Predicate, fields_of
 from kumoaudit.core.protocols import Clock, Disk
 from kumoaudit.core.spec import MIB, FreeSpec, Plan, RouteSpec
 from kumoaudit.pipeline.emission import Emission
@@ -168,7 +168,7 @@ class Pipeline(Emission):
         return route
 
     def _changed(self) -> None:
-        self._all = None
+        self._all = self._chosen = None
         self._in_order = (*self.routes, *([self.default] if self.default else []))
         for route in self._in_order:
             route.max_line_bytes = min(self.max_event_bytes, route.ring.block_bytes)
@@ -180,6 +180,9 @@ class Pipeline(Emission):
             self.routes[i].claimed = claims
         if all(r.claims is None and r.takes is None for r in self.routes):
             self._all = tuple(self.routes) or self._in_order
+        looked_at = frozenset().union(*(fields_of(p) for r in self.routes for p in (r.claimed, r.spec.plan.where)))
+        # A new table for each set of logs: a thread that is choosing writes into the one that it began with.
+        self._chosen = {} if looked_at <= {"kind", "severity", "outcome"} else None
         register(self._earlier_runs(), self.node, self._entries(), self.say)
         self.housekeeping.look_soon()
         for callback in self.on_change:

@@ -20,6 +20,11 @@ from kumoaudit.pipeline.notices import harmless, host_event
 from kumoaudit.pipeline.route import Route
 from kumoaudit.pipeline.totals import Totals
 
+# Logs that record an event, and logs that only count it.
+_Choice = tuple[tuple[Route, ...], tuple[Route, ...]]
+# Kinds, severities and outcomes are few; this is for words that are none.
+_MOST_CHOICES = 512
+
 
 class Emission:
     """The open logs of a host and the way into them. `emit`, `emit_many`, `offer`, `host`: any thread."""
@@ -38,6 +43,8 @@ class Emission:
         self._in_order: tuple[Route, ...] = ()
         # The logs that record every event but the host's own, when no log asks what an event is; None: look.
         self._all: tuple[Route, ...] | None = None
+        # What `_choose` says of the events of one kind, severity and outcome; None: some log looks at other fields.
+        self._chosen: dict[tuple[str, str, str | None], _Choice] | None = None
 
     def _ensure_default(self) -> Route:
         """Open the default log if it is not; then it stands in `_in_order`. Raises StorageFault."""
@@ -155,28 +162,46 @@ class Emission:
         """Whether `emit` might block its caller now: a log waits for the disk, or has hardly room left. Any thread."""
         if not self._in_order:
             return True  # the first event opens the default log
-        return any(route.may_wait() for route in self._in_order)
+        # `Route.may_wait`, written out: this is asked for every request.
+        for route in self._in_order:  # noqa: SIM110
+            if route.is_durable or not (route.is_lossy or route.has_room()):
+                return True
+        return False
 
     def _logs_for(self, event: Event) -> Sequence[Route]:
-        """The logs that record *event*, in order: the one place that decides (`Route.wants`, for each)."""
-        in_order = self._in_order
-        if not in_order:
+        """The logs that record *event*, in order; those whose filter does not want it count it."""
+        if not self._in_order:
             self._ensure_default()
-            in_order = self._in_order
+        chosen = self._chosen if event.kind != "system" else None
+        if chosen is None:
+            logs, unwanted = self._choose(event)
+        else:
+            key = event.kind, event.severity, event.outcome
+            if (choice := chosen.get(key)) is None:
+                choice = self._choose(event)
+                if len(chosen) < _MOST_CHOICES:
+                    chosen[key] = choice
+            logs, unwanted = choice
+        for route in unwanted:
+            next(route.count_filtered)
+        return logs
+
+    def _choose(self, event: Event) -> _Choice:
+        """The logs that record *event*, and those that are meant for it but whose filter does not take it: the one
+        place that decides (`Route.wants`, for each)."""
+        in_order = self._in_order
         default = in_order[-1]
         meant = False
-        logs = []
+        logs: list[Route] = []
+        unwanted: list[Route] = []
         for route in in_order:
             if route is default:
                 if not meant or _is_own(event):
                     logs.append(route)
             elif (wanted := route.wants(event)) is not None:
                 meant = True
-                if wanted:
-                    logs.append(route)
-                else:
-                    next(route.count_filtered)
-        return logs
+                (logs if wanted else unwanted).append(route)
+        return tuple(logs), tuple(unwanted)
 
     def _logs_for_many(self, events: Sequence[Event]) -> dict[Route, Sequence[int]]:
         """Each log that records some of *events*, and the indices of these."""

@@ -12,6 +12,7 @@ from kumoaudit.core.event import TEXT_FIELDS, Event
 from kumoaudit.core.predicate import Always, Predicate, compile_test
 from kumoaudit.core.spec import Fill, Plan
 from kumoaudit.formats import FORMATS
+from kumoaudit.formats.kumo import KumoFormat
 
 
 class PythonEncoder:
@@ -19,7 +20,9 @@ class PythonEncoder:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._encode, self._encode_many = FORMATS[plan.format].encode, FORMATS[plan.format].encode_many
+        format = FORMATS[plan.format]
+        self._again = format.again if isinstance(format, KumoFormat) else None
+        self._encode, self._encode_many = format.encode, format.encode_many
         self._test = None if isinstance(plan.where, Always) else compile_test(plan.where)
         self.has_filter = self._test is not None
         self._module, self._user = plan.fill.module, plan.fill.user
@@ -30,6 +33,8 @@ class PythonEncoder:
 
     def line(self, event: Event) -> bytes:
         """The line of *event*, whatever the filter says."""
+        if self._again is not None and (line := self._again(event)) is not None:
+            return line
         if event.module is None or (self._user and event.user is None):
             event = fill(self.plan.fill, event)
         return self._encode(event)

@@ -44,6 +44,7 @@ class Route:
         self.is_durable = self.is_power or self.writes_through
         """Whether `put` waits for the disk, however much room the ring has."""
         self.is_lossy = spec.overflow == "drop"
+        self.has_room = ring.has_room
 
         # Record a line as durably as the route promises; False when it was dropped. Raises RecordRefused. The third
         # argument is the caller's patience, as in `Ring.append`; the disk takes the time that it takes.
@@ -77,7 +78,7 @@ class Route:
 
     def may_wait(self) -> bool:
         """Whether a put now might block its caller. Any thread, no lock."""
-        return self.is_durable or not (self.is_lossy or self.ring.has_room())
+        return self.is_durable or not (self.is_lossy or self.has_room())
 
     def make_durable(self) -> None:
         """Return when what was appended before is as safe as the route promises. Raises RecordRefused."""

@@ -56,6 +56,10 @@ class Handlers:
             if near:
                 self.notices.append(f"{at}: the host has no event '{event}'; did you mean '{near[0]}'?")
 
+    def has(self, event: str) -> bool:
+        """Whether *event* has a handler."""
+        return event in self._places
+
     def places(self, event: str) -> list[str]:
         """`file:line` of each handler of *event*."""
         return self._places.get(event, [])

@@ -337,7 +337,7 @@ class PolicyHost(Tasks, Configuring):
 
     def has(self, event: str) -> bool:
         """Whether the policy has a handler for *event*."""
-        return bool(self.now.handlers.places(event))
+        return (self.shared.current if self.is_superseded else self).handlers.has(event)
 
     @property
     def now(self) -> PolicyHost:

@@ -62,6 +62,11 @@ class Connection(RequestHandler):
             super().connection_lost(exc)
 
     @property
+    def address(self) -> str:
+        """The address of the other end."""
+        return self._address
+
+    @property
     def is_lost(self) -> bool:
         """Whether it ended already."""
         return self._is_lost
@@ -119,7 +124,7 @@ class Connection(RequestHandler):
         audit_id = self._listener.refused(self._address, status, without_data(message or "") or type(exc).__name__)
         response = reply.text(status, "malformed request" if status == 400 else "try again later")
         if audit_id:
-            response.headers["X-Audit-Id"] = audit_id
+            response.name_record(audit_id)
         response.force_close()
         return response
 

@@ -8,7 +8,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest
 
 from kumoaudit.access.acl import Decision
 from kumoaudit.access.identity import joined, text_of
@@ -19,7 +19,7 @@ from kumoaudit.core.errors import KumoauditError, RecordRefused
 from kumoaudit.core.event import AuthInfo, Event, Identity
 from kumoaudit.core.ids import ulid
 from kumoaudit.sources.http import reply
-from kumoaudit.sources.http.reply import RETRY_S, NotRecorded, Refused
+from kumoaudit.sources.http.reply import RETRY_S, NotRecorded, Refused, Reply
 from kumoaudit.sources.http.throttle import Burst, Throttle
 from kumoaudit.sources.services import Services
 
@@ -35,7 +35,7 @@ _SAY_EVERY_S = 1.0
 class Asked:
     """One request on its way: what it is for, who asks, and the id of the record that says so."""
 
-    __slots__ = ("audit_id", "info", "method", "path", "peer", "request", "resource")
+    __slots__ = ("audit_id", "has_room", "info", "method", "path", "peer", "request", "resource")
 
     def __init__(self, request: BaseRequest, info: AuthInfo, time_ns: int) -> None:
         self.request, self.info = request, info
@@ -43,6 +43,8 @@ class Asked:
         self.path = ""
         self.resource: Resource | None = None
         self.audit_id = ulid(time_ns)
+        # Nothing had to wait when this was last asked, and the loop has had no turn since.
+        self.has_room = False
 
     def about(self) -> dict[str, Any]:
         """What the records of this request say of it beside KumoMTA's fields."""
@@ -72,15 +74,28 @@ class Guard:
 
     # -- records ------------------------------------------------------------------------------------------------
 
-    async def record(self, event: Event) -> None:
-        """Record *event* before anything is answered. Raises NotRecorded when a log that must have it cannot."""
-        services = self._services
+    def _recorded(self, asked: Asked, event: Event) -> bool:
+        """Record *event* before anything is answered, unless that may wait (then `_record_later` does); whether it
+        did. Raises NotRecorded when a log that must have it cannot.
+
+        Both records of most requests come here one after the other: what the first found is true for the second, as
+        a log that has room has it for many.
+        """
+        if not asked.has_room:
+            if self._services.may_wait():
+                return False
+            asked.has_room = True
         try:
-            if not services.may_wait():
-                services.emit(event)
-                return
-            loop = asyncio.get_running_loop()
-            give_up = loop.time() + services.block_timeout_s
+            self._services.emit(event)
+        except RecordRefused:
+            raise _not_recorded() from None
+        return True
+
+    async def _record_later(self, event: Event) -> None:
+        services = self._services
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + services.block_timeout_s
+        try:
             if services.must_wait():
                 await self.in_pool(lambda: services.emit(event, max(0, int((give_up - loop.time()) * 1e9))))
                 return
@@ -89,7 +104,7 @@ class Guard:
                 await asyncio.sleep(_LOOK_EVERY_S)
             services.emit(event, 0)
         except RecordRefused:
-            raise NotRecorded(503, LATER, {"Retry-After": str(RETRY_S)}) from None
+            raise _not_recorded() from None
 
     async def in_pool(self, function: Any, *args: Any) -> Any:
         """Call what may wait on a thread of its own; a call that found no thread in time is refused."""
@@ -162,6 +177,7 @@ class Guard:
             key = hashlib.blake2b(value, key=self._key, digest_size=20).digest()
             login = self._services.access.logins.get(key, None)
             if login is None:
+                asked.has_room = False
                 login = await self._check(asked, parse_authorization(value), key)
         except Malformed as e:
             self._throttle.failed(asked.peer, "")
@@ -223,7 +239,8 @@ class Guard:
             reason=reason or None,
             request=asked.about(),
         )
-        await self.record(event)
+        if not self._recorded(asked, event):
+            await self._record_later(event)
 
     def _note_burst(self, burst: Burst) -> str:
         text = f"logins of {_shown(burst)} are refused after {burst.failures} failures within a minute"
@@ -257,6 +274,7 @@ class Guard:
         services = self._services
         decision = services.access.cached(resource, asked.info, asked.method)
         if decision is None:
+            asked.has_room = False
             decision = await self._decide(asked, resource)
         await self.record_decision(asked, decision)
         if decision.allow:
@@ -292,7 +310,8 @@ class Guard:
             node=self._services.node,
             request=asked.about(),
         )
-        await self.record(event)
+        if not self._recorded(asked, event):
+            await self._record_later(event)
 
     async def record_denial(self, asked: Asked, reason: str, error: str = "") -> None:
         """The record of a request that no ACL decided: no such route, or the policy's handler failed."""
@@ -309,11 +328,16 @@ class Guard:
             node=self._services.node,
             request=asked.about(),
         )
-        await self.record(event)
+        if not self._recorded(asked, event):
+            await self._record_later(event)
 
-    def answer(self, asked: Asked, refused: Refused) -> Response:
+    def answer(self, asked: Asked, refused: Refused) -> Reply:
         """The reply of a refusal."""
         return reply.text(refused.status, str(refused), refused.headers)
+
+
+def _not_recorded() -> NotRecorded:
+    return NotRecorded(503, LATER, {"Retry-After": str(RETRY_S)})
 
 
 def _shown(burst: Burst) -> str:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest
 
 from kumoaudit.access.criteria import compile_test
 from kumoaudit.access.identity import TRUSTED
 from kumoaudit.access.listener import ListenerOptions
 from kumoaudit.core.errors import EnvironmentFault
 from kumoaudit.core.event import AuthInfo
-from kumoaudit.sources.http.connection import ConnectionServer, Handshake
+from kumoaudit.sources.http.connection import Connection, ConnectionServer, Handshake
 from kumoaudit.sources.http.guard import LATER, Asked, Guard
-from kumoaudit.sources.http.limits import DEFAULT, Limits, group_of, peer_of
+from kumoaudit.sources.http.limits import DEFAULT, Limits, group_of
 from kumoaudit.sources.http.loop import LoopThread
-from kumoaudit.sources.http.reply import NotRecorded, Refused
+from kumoaudit.sources.http.reply import NotRecorded, Refused, Reply
 from kumoaudit.sources.http.routes import ROUTES, Context
 from kumoaudit.sources.services import Services
 
@@ -183,11 +183,11 @@ class HttpListener:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    async def handle(self, request: BaseRequest) -> Response:
+    async def handle(self, request: BaseRequest) -> Reply:
         """One request from its head to its reply."""
         guard, context = self._guard, self._context
         assert context is not None
-        peer = peer_of(request.transport) if request.transport is not None else ""
+        peer = cast(Connection, request.protocol).address
         asked = Asked(request, self._info(peer), self._services.clock.now_ns())
         shown = ""
         try:
@@ -218,7 +218,7 @@ class HttpListener:
             asked.audit_id = guard.note("http_refused", "500: internal error", detail | {"request_id": asked.audit_id})
             response = guard.answer(asked, Refused(500, LATER))
         if asked.audit_id:
-            response.headers["X-Audit-Id"] = asked.audit_id
+            response.name_record(asked.audit_id)
         if request.protocol._upgraded:
             # Nothing is upgraded to here, and the parser has stopped.
             response.force_close()

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import orjson
-from aiohttp.web import Response
 
 from kumoaudit.access.identity import auth_info_of
 from kumoaudit.access.resource import Resource, http_url_resource, named_resource
@@ -18,7 +17,7 @@ from kumoaudit.sources.http import reply
 from kumoaudit.sources.http.body import BodyRefused, read_body
 from kumoaudit.sources.http.guard import LATER, Asked, Guard
 from kumoaudit.sources.http.limits import DEFAULT, Limits
-from kumoaudit.sources.http.reply import RETRY_S, Refused
+from kumoaudit.sources.http.reply import RETRY_S, Refused, Reply
 from kumoaudit.sources.ingest import failed
 from kumoaudit.sources.records import PeerInfo
 from kumoaudit.sources.services import Services
@@ -34,16 +33,16 @@ class Context(msgspec.Struct, frozen=True):
     limits: Limits = DEFAULT
 
 
-Route = Callable[[Context, Asked], Awaitable[Response]]
+Route = Callable[[Context, Asked], Awaitable[Reply]]
 
 
-async def liveness(context: Context, _: Asked) -> Response:
+async def liveness(context: Context, _: Asked) -> Reply:
     """`GET /api/check-liveness/v1`: 200 `OK`, or 503 with the reason."""
     why = context.services.not_alive()
     return reply.text(503, why, {"Retry-After": str(RETRY_S)}) if why else reply.text(200, "OK")
 
 
-async def metrics(context: Context, _: Asked) -> Response:
+async def metrics(context: Context, _: Asked) -> Reply:
     """`GET /metrics`: Prometheus text."""
     from kumoaudit.sources.metrics import prometheus_text
 
@@ -51,14 +50,14 @@ async def metrics(context: Context, _: Asked) -> Response:
     return reply.raw(200, body, "text/plain; version=0.0.4; charset=utf-8")
 
 
-async def metrics_json(context: Context, _: Asked) -> Response:
+async def metrics_json(context: Context, _: Asked) -> Reply:
     """`GET /metrics.json`: the same figures as JSON."""
     from kumoaudit.sources.metrics import metrics_json as encode
 
     return reply.raw(200, encode(context.services.snapshot()), reply.JSON)
 
 
-async def records(context: Context, asked: Asked) -> Response:
+async def records(context: Context, asked: Asked) -> Reply:
     """`POST /api/audit/records/v1`: records of an application, all or nothing."""
     services = context.services
     if why := services.too_full():
@@ -83,7 +82,7 @@ _LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/js
 _CHECK_FIELDS = ("auth_info", "resource", "url", "local_addr", "privilege", "normalise")
 
 
-async def check(context: Context, asked: Asked) -> Response:
+async def check(context: Context, asked: Asked) -> Reply:
     """`POST /api/audit/check/v1`: asks the ACLs for somebody else, records the decision, answers it."""
     value = _object(await _body(context, asked))
     for name in value:
@@ -124,17 +123,17 @@ async def check(context: Context, asked: Asked) -> Response:
     return reply.json(200, answer)
 
 
-async def reopen(context: Context, asked: Asked) -> Response:
+async def reopen(context: Context, asked: Asked) -> Reply:
     """`POST /api/admin/reopen/v1`: every log goes on in a new file."""
     return await _admin(context, asked, context.services.reopen)
 
 
-async def bump_epoch(context: Context, asked: Asked) -> Response:
+async def bump_epoch(context: Context, asked: Asked) -> Reply:
     """`POST /api/admin/bump-config-epoch`: the policy is read again, caches are emptied."""
     return await _admin(context, asked, context.services.reload)
 
 
-async def log_filter(context: Context, asked: Asked) -> Response:
+async def log_filter(context: Context, asked: Asked) -> Reply:
     """`POST /api/admin/set_diagnostic_log_filter/v1` `{"filter": "lua=debug"}`: which diagnostic lines are shown."""
     value = _object(await _body(context, asked))
     text = value.get("filter")
@@ -143,7 +142,7 @@ async def log_filter(context: Context, asked: Asked) -> Response:
     return await _admin(context, asked, lambda who: context.services.set_log_filter(text, who))
 
 
-async def _admin(context: Context, asked: Asked, action: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+async def _admin(context: Context, asked: Asked, action: Callable[[dict[str, Any]], dict[str, Any]]) -> Reply:
     try:
         answer = await context.guard.in_pool(action, asked.who())
     except RecordRefused:
