@@ -7,8 +7,10 @@ import time
 from kumoaudit.core.protocols import Clock
 
 _STEP_S = 0.2
+_STEP_NS = 200_000_000
 # For ever, in seconds: three hundred years.
 _FOREVER_S = 1e10
+_FOREVER_NS = 10**19
 
 
 class SystemClock:
@@ -32,12 +34,18 @@ class Deadline:
     __slots__ = ("_clock", "_end_ns")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
-        self._clock, self._end_ns = clock, clock.monotonic_ns() + round(min(max(0.0, seconds), _FOREVER_S) * 1e9)
+        # NaN and what is below zero are none at all.
+        ahead_ns = int(seconds * 1e9) if 0 < seconds < _FOREVER_S else _FOREVER_NS if seconds > 0 else 0
+        self._clock, self._end_ns = clock, clock.monotonic_ns() + ahead_ns
 
     def left_s(self) -> float:
         """Seconds until then, 0.0 when it is over."""
-        return max(0, self._end_ns - self._clock.monotonic_ns()) / 1e9
+        left = self._end_ns - self._clock.monotonic_ns()
+        return left / 1e9 if left > 0 else 0.0
 
     def step_s(self) -> float:
         """How long to wait for real before the next look: what is left, at most a fifth of a second."""
-        return min(_STEP_S, self.left_s())
+        left = self._end_ns - self._clock.monotonic_ns()
+        if left >= _STEP_NS:
+            return _STEP_S
+        return left / 1e9 if left > 0 else 0.0

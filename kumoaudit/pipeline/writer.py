@@ -244,6 +244,7 @@ class RouteWriter:
             self._settle(what, want, patience, sync=True)
         elif role == "lead":
             try:
+                self._group.gather()
                 self._settle(what, want, patience, sync=True)
             finally:
                 self._group.finish(self._durable)
