@@ -132,7 +132,7 @@ class Emission:
         return took
 
     def _count_many(self, events: Sequence[Event], took: list[bool], wanted: dict[Route, Sequence[int]]) -> None:
-        own = {i for i, e in enumerate(events) if _is_own(e)}
+        own = {i for i, e in enumerate(events) if e.kind == "system" and _is_own(e)}
         filtered = 0
         if not any(len(indices) == len(events) for indices in wanted.values()):
             filtered = len(events) - len(own.union(*wanted.values()))

@@ -1,8 +1,8 @@
 """Group commit: of the threads that wait for the disk at once, one does the work for all.
 
 Who comes while it works waits for the next round. A thread whose record a round has covered goes on at once, it never
-queues behind the round after it; of those left over, the first leads the next round, and first lets those come that were
-there the last time: one fdatasync then serves them all.
+queues behind the round after it; of those left over, the first leads the next round. Before its work a leader lets
+those come that were there the last time: one fdatasync then serves them all.
 """
 
 from __future__ import annotations
