@@ -57,6 +57,10 @@ class Commands:
             "policy": self._policy,
             "uptime_s": round((self._pipeline.clock.monotonic_ns() - self._begun_ns) / 1e9, 3),
             "listeners": [listener.name for listener in self._reloader.current.listeners],
+            "caches": {
+                name: {"ttl_s": cache.ttl_ns / 1e9, "entries": len(cache), "capacity": cache.capacity}
+                for name, cache in self._reloader.current.access.caches.items()
+            },
             **snapshot(self._pipeline),
         }
 

@@ -91,6 +91,8 @@ def _running(s: dict[str, Any]) -> Iterator[str]:
     yield f"policy     {s['policy']}"
     yield f"data       {s['data_dir']}"
     yield f"listeners  {', '.join(s['listeners']) or 'none'}"
+    caches = (f"{name} {cache['ttl_s']:g} s ({cache['entries']})" for name, cache in s["caches"].items())
+    yield f"caches     {', '.join(caches)}"
     events = s["events"]
     yield f"events     {events['recorded']} recorded, {events['filtered']} filtered, {events['own']} of the host itself"
     yield ""

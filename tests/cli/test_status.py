@@ -57,6 +57,9 @@ def test_a_script_reads_what_the_host_does(running: HostProcess) -> None:
 
     assert (found["pid"], found["state"], found["policy"]) == (running.process.pid, "healthy", "policy.lua")
     assert (found["is_running"], found["listeners"], found["is_stopping"]) == (True, [], False)
+    # How long a right that was taken away may live on can be read at run time (KumoMTA, D1).
+    ages = {name: cache["ttl_s"] for name, cache in found["caches"].items()}  # type: ignore[attr-defined]
+    assert ages == {"acl_definition": 0.3, "acl_check": 0.3, "http_server_auth": 10.0}
     logs = {log["name"]: log for log in found["logs"]}  # type: ignore[attr-defined]
     assert logs["alarms"]["accepted"] == 3
     assert logs["log"]["accepted"] == 1 + 2  # audit_start, audit_config
@@ -71,6 +74,7 @@ def test_a_person_reads_a_table(running: HostProcess) -> None:
     assert lines[0].startswith("healthy: kumoaudit ")
     assert f"pid {running.process.pid}, " in lines[0]
     assert f"data       {running.data}" in lines
+    assert "caches     acl_definition 0.3 s (0), acl_check 0.3 s (0), http_server_auth 10 s (0)" in lines
     head = next(i for i, line in enumerate(lines) if line.startswith("LOG "))
     assert lines[head].split()[:4] == ["LOG", "STATE", "ACCEPTED", "WRITTEN"]
     assert [line.split()[:2] for line in lines[head + 1 : head + 3]] == [["log", "healthy"], ["alarms", "healthy"]]
