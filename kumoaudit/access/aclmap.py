@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -66,6 +65,8 @@ def load_acl_map(text: str, name: str) -> AclMap:
 @lru_cache(maxsize=1)
 def default_acl() -> AclMap:
     """The built-in map: KumoMTA's own (section 3.7) and the routes of this host."""
+    from importlib.resources import files  # not worth its time in a host that decides nothing
+
     text = files("kumoaudit.access").joinpath(DEFAULT_NAME).read_text("utf-8")
     return load_acl_map(text, DEFAULT_NAME)
 

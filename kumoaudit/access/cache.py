@@ -38,28 +38,36 @@ class TtlCache(Generic[K, V]):
 
         A value may be None ("this resource has no ACL"); a caller that stores None passes a mark of its own.
         """
+        entry = self.entry(key)
+        return default if entry is None else entry[1]
+
+    def entry(self, key: K) -> tuple[int, V] | None:
+        """What was put under *key* and since when it counts (monotonic nanoseconds), if it is young enough."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                return default
+                return None
             if self._now() - entry[0] >= self._ttl_ns:
                 del self._entries[key]
-                return default
+                return None
             self._entries.move_to_end(key)
-            return entry[1]
+            return entry
 
-    def put(self, key: K, value: V, *, generation: int | None = None) -> None:
-        """Keep *value*; its age counts from now. The entry that was not used for longest goes when there is no room.
+    def put(self, key: K, value: V, *, generation: int | None = None, since_ns: int | None = None) -> int:
+        """Keep *value*; its age counts from now, or from *since_ns* when it was worked out of something older. Returns
+        since when. The entry that was not used for longest goes when there is no room.
 
         With *generation*, read before the value was worked out, a value from before a `clear` is not kept.
         """
+        since = self._now() if since_ns is None else since_ns
         with self._lock:
             if not self._ttl_ns or (generation is not None and generation != self.generation):
-                return
-            self._entries[key] = (self._now(), value)
+                return since
+            self._entries[key] = (since, value)
             self._entries.move_to_end(key)
             if len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
+        return since
 
     @property
     def ttl_ns(self) -> int:

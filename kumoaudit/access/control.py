@@ -18,7 +18,6 @@ CACHE_TTL_NS = 300_000_000
 LOGIN_TTL_NS = 10_000_000_000
 CAPACITY = 1024
 
-_UNKNOWN: Final = object()
 _NO_ACL: Final = object()
 
 
@@ -63,26 +62,33 @@ class AccessControl:
     ) -> Decision | str:
         """The decision, or with *ask* the name whose ACL the policy must be asked for first.
 
-        Errors of handlers never come here, so none is kept.
+        Errors of handlers never come here, so none is kept. A decision is as old as the oldest ACL that it was made
+        from: the ages of the two caches do not add up.
         """
         generation = self.checks.generation
+        oldest: int | None = None
 
         def acl_for(name: str) -> Acl | None:
+            nonlocal oldest
             if not ask:
                 return self._builtin(name)
-            found = self.definitions.get(name, _UNKNOWN)
-            if found is _UNKNOWN:
+            entry = self.definitions.entry(name)
+            if entry is None:
                 if name not in asked:
                     raise _Needed(name)
-                found = asked[name] or _NO_ACL
-                self.definitions.put(name, found, generation=generation)
+                found: object = asked[name] or _NO_ACL
+                since = self.definitions.put(name, found, generation=generation)
+            else:
+                since, found = entry
+            oldest = since if oldest is None else min(oldest, since)
             return found if isinstance(found, Acl) else self._builtin(name)
 
         try:
             decision = decide(resource, auth_info, privilege, acl_for)
         except _Needed as e:
             return e.name
-        self.checks.put((resource.names[0], privilege, auth_info), decision, generation=generation)
+        key = (resource.names[0], privilege, auth_info)
+        self.checks.put(key, decision, generation=generation, since_ns=oldest)
         return decision
 
     def _builtin(self, name: str) -> Acl | None:
