@@ -91,31 +91,7 @@ class NativeFormat:
                     plain = msgspec.Raw(_encode(plain))
                 detail = plain
             metadata = event.metadata
-            # `_row`, written out: this is the path of every record that applications send.
-            row = NativeRow(
-                event.id,
-                event.node,
-                text,
-                event.kind,
-                event.type,
-                event.severity,
-                event.outcome,
-                event.user,
-                event.host,
-                event.peer,
-                event.resource,
-                event.privilege,
-                event.scope,
-                event.session_type,
-                event.module,
-                event.tag,
-                event.source,
-                event.description,
-                event.auth_info,
-                detail,
-                metadata if metadata is None else clean_value(metadata),
-            )
-            append(row)
+            append(_row(event, text, detail, metadata if metadata is None else clean_value(metadata)))
         try:
             return _encode_lines(rows)
         except (UnicodeEncodeError, TypeError, ValueError, OverflowError):
