@@ -268,15 +268,8 @@ class Guard:
         asked.resource = names_for(local, asked.path)
 
     async def authorize(self, asked: Asked) -> None:
-        """Ask the ACLs and record the decision. Raises Refused (401, 403, 500, 503) unless it is Allow."""
-        resource = asked.resource
-        assert resource is not None
-        services = self._services
-        decision = services.access.cached(resource, asked.info, asked.method)
-        if decision is None:
-            asked.has_room = False
-            decision = await self._decide(asked, resource)
-        await self.record_decision(asked, decision)
+        """Refuse the request (401, 403, 500, 503) unless the ACLs allow it; what they say is recorded first."""
+        decision = await self.decide(asked)
         if decision.allow:
             return
         verb = "not permitted" if decision.rule is None else "denied"
@@ -285,7 +278,18 @@ class Guard:
             raise Refused(403, text)
         raise Refused(401, text, {"WWW-Authenticate": self.challenge()})
 
-    async def _decide(self, asked: Asked, resource: Resource) -> Decision:
+    async def decide(self, asked: Asked) -> Decision:
+        """What the ACLs say, recorded. Raises Refused: 500 when a handler fails, 503 when a log does not take it."""
+        resource = asked.resource
+        assert resource is not None
+        decision = self._services.access.cached(resource, asked.info, asked.method)
+        if decision is None:
+            asked.has_room = False
+            decision = await self._ask(asked, resource)
+        await self._record_decision(asked, decision)
+        return decision
+
+    async def _ask(self, asked: Asked, resource: Resource) -> Decision:
         services = self._services
         try:
             if not services.has_handler("get_acl_definition"):
@@ -299,12 +303,12 @@ class Guard:
             raise Refused(500, LATER) from None
         return decision
 
-    async def record_decision(self, asked: Asked, decision: Decision, resource: Resource | None = None) -> None:
+    async def _record_decision(self, asked: Asked, decision: Decision) -> None:
         """The Authorization record of a decision; its id is the one that the reply names."""
         self._services.counters.authorization(decision.allow)
         event = decision_event(
             decision,
-            resource or asked.resource,
+            asked.resource,
             id=asked.audit_id,
             time_ns=self._services.clock.now_ns(),
             node=self._services.node,

@@ -96,24 +96,11 @@ async def check(context: Context, asked: Asked) -> Reply:
     try:
         info = auth_info_of(value.get("auth_info") or {}, "check")
         resource = _resource_of(value, context.local)
-    except ConfigError as e:
-        raise Refused(400, str(e)) from None
-    except ValueError as e:
+    except (ConfigError, ValueError) as e:
         raise Refused(400, str(e)) from None
     inner = Asked(asked.request, info, context.services.clock.now_ns())
     inner.method, inner.resource, inner.path = privilege, resource, resource.raw_path
-    services, guard = context.services, context.guard
-    decision = services.access.cached(resource, info, privilege)
-    if decision is None:
-        try:
-            decision = await guard.in_pool(services.decide, resource, info, privilege)
-        except RecordRefused:
-            raise Refused(503, LATER, {"Retry-After": str(RETRY_S)}) from None
-        except KumoauditError as e:
-            guard.say(str(e))
-            await guard.record_denial(inner, "error", str(e).splitlines()[0])
-            raise Refused(500, LATER) from None
-    await guard.record_decision(inner, decision)
+    decision = await context.guard.decide(inner)
     answer = {
         "access": "Allow" if decision.allow else "Deny",
         "resource": decision.resource,
