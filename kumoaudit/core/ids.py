@@ -70,11 +70,6 @@ def is_uuid(text: str) -> bool:
     return _UUID.fullmatch(text) is not None
 
 
-def same_id(a: str, b: str) -> bool:
-    """Whether two ids are one; UUIDs and ULIDs are compared without case (interface section 6)."""
-    return a == b or a.lower() == b.lower()
-
-
 def looks_like_id(text: str) -> bool:
     """Whether a look-up for *text* can find anything: the form of a UUID or of a ULID."""
     return is_uuid(text) or _ULID.fullmatch(text) is not None

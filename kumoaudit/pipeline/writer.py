@@ -527,11 +527,6 @@ class RouteWriter:
         self.ring.wake()
         self._notices.say(f"log '{self.spec.name}' records again after {seconds} s; nothing was lost from the ring")
 
-    @property
-    def is_failed(self) -> bool:
-        """Whether the log does not record just now."""
-        return self._trouble_since != 0
-
 
 def describe_fault(error: BaseException, spec: RouteSpec) -> str:
     """What is wrong with the place a log writes to, and what helps, for an operator."""

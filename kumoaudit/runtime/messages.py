@@ -38,9 +38,6 @@ class Sources:
         lines = self._lines.get(name, [])
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
-    def lines_upto(self, name: str, number: int) -> list[str]:
-        return self._lines.get(name, [])[:number]
-
 
 def policy_error(
     sources: Sources, text: str, place: str = "", traceback: str = "", handler: str = "", exit_code: int = 2

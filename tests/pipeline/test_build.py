@@ -255,9 +255,9 @@ def test_nobody_to_be_told_about_trouble_ends_no_thread(tmp_path: Path) -> None:
     writer = host.pipeline.routes[0].writer
     host.disk.fail("write", errno.ENOSPC, for_ever=True, path="/a/a-")
     host.put(3)
-    eventually(lambda: writer.is_failed, "the log is in trouble")
+    eventually(lambda: writer.ring.trouble, "the log is in trouble")
     host.disk.heal()
-    eventually(lambda: not writer.is_failed, "the log recovers by itself")
+    eventually(lambda: not writer.ring.trouble, "the log recovers by itself")
 
     host.put(3, start=4)
 

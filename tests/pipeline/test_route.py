@@ -258,7 +258,7 @@ def test_a_full_disk_never_stops_a_restart(tmp_path: Path, code: int) -> None:
     w.route = w.open()
     append(w, 5)
     w.tick(3)
-    assert w.route.writer.is_failed
+    assert w.route.ring.trouble
     w.disk.heal()
     w.tick(3)
     assert w.stop() == 0
